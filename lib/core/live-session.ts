@@ -1,0 +1,188 @@
+import type {
+  AuthenticateOptions,
+  SaveSessionOptions,
+  Session,
+  SessionData,
+  SessionKey,
+  SessionValue,
+} from './session.js';
+import {
+  SessionEndedError,
+  SessionNotLoadedError,
+  SessionUnavailableError,
+} from './session.errors.js';
+import type { SessionChanges } from './session-changes.js';
+import type { SessionState } from './session-state.js';
+
+/** Who reads and writes the store for a live session: the manager. */
+export interface SessionKeeper {
+  load(state: SessionState): Promise<void>;
+  commit(state: SessionState, options?: SaveSessionOptions): Promise<boolean>;
+  touch(state: SessionState): Promise<void>;
+}
+
+/** The face of a session's state. Marks intent and hands over contents; decides nothing. */
+export class LiveSession implements Session {
+  readonly #state: SessionState;
+  readonly #keeper: SessionKeeper;
+
+  constructor(state: SessionState, keeper: SessionKeeper) {
+    this.#state = state;
+    this.#keeper = keeper;
+  }
+
+  /** The state behind a live session, for the corridor and the tests of this library. */
+  static stateOf(session: LiveSession): SessionState {
+    return session.#state;
+  }
+
+  get id(): string {
+    const { id } = this.#state;
+    if (id !== undefined) return id;
+    throw new SessionUnavailableError(
+      'A session found by its handle does not tell its id: use `handle`.',
+    );
+  }
+
+  get handle(): string {
+    return this.#state.handle;
+  }
+
+  get isNew(): boolean {
+    return !this.#loaded.record;
+  }
+
+  get principal(): string | undefined {
+    return this.#loaded.principal;
+  }
+
+  get roles(): readonly string[] {
+    return this.#loaded.roles;
+  }
+
+  get createdAt(): number {
+    return this.#loaded.createdAt;
+  }
+
+  get authenticatedAt(): number | undefined {
+    return this.#loaded.authenticatedAt;
+  }
+
+  get lastAccessedAt(): number {
+    return this.#loaded.lastAccessedAt;
+  }
+
+  get expiresAt(): number {
+    return this.#loaded.expiresAt;
+  }
+
+  get data(): SessionData & Record<string, unknown> {
+    return this.#loaded.changes.data as SessionData & Record<string, unknown>;
+  }
+
+  get<K extends SessionKey>(key: K): SessionValue<K> | undefined {
+    return this.#loaded.changes.get(key) as SessionValue<K> | undefined;
+  }
+
+  set<K extends SessionKey>(key: K, value: SessionValue<K>): void {
+    this.#writable.set(key, value);
+  }
+
+  delete(key: SessionKey): void {
+    this.#writable.set(key, undefined);
+  }
+
+  clear(): void {
+    this.#writable.clear();
+  }
+
+  increment(key: SessionKey, by = 1): number {
+    return this.#writable.update(key, (current) => {
+      if (current !== undefined && typeof current !== 'number') {
+        throw new TypeError(`increment("${key}"): the attribute is not a number`);
+      }
+      return (current ?? 0) + by;
+    }) as number;
+  }
+
+  update<K extends SessionKey>(
+    key: K,
+    fn: (current: SessionValue<K> | undefined) => SessionValue<K> | undefined,
+  ): SessionValue<K> | undefined {
+    const compute = fn as (current: unknown) => unknown;
+    return this.#writable.update(key, compute) as SessionValue<K> | undefined;
+  }
+
+  flash(key: string, message: unknown): void;
+  flash(key: string): unknown[];
+  flash(key: string, ...message: unknown[]): unknown[] | void {
+    if (message.length === 0) return this.#writable.takeFlash(key);
+    this.#writable.leaveFlash(key, message[0]);
+  }
+
+  async load(): Promise<this> {
+    if (!this.#state.loaded) await this.#keeper.load(this.#state);
+    return this;
+  }
+
+  async authenticate(principal: string, options: AuthenticateOptions = {}): Promise<void> {
+    if (typeof principal !== 'string' || principal === '') {
+      throw new TypeError(
+        'authenticate(principal): the principal must be a string that is not empty',
+      );
+    }
+    await this.#renewable();
+    const roles = [...(options.roles ?? [])];
+    this.#state.renew({ kind: 'authenticate', principal, roles });
+  }
+
+  async regenerate(): Promise<void> {
+    await this.#renewable();
+    if (!this.#state.renewal) this.#state.renew({ kind: 'regenerate' });
+  }
+
+  async destroy(): Promise<void> {
+    await this.load();
+    this.#state.destroyed = true;
+  }
+
+  async save(options?: SaveSessionOptions): Promise<boolean> {
+    return this.#keeper.commit(this.#state, options);
+  }
+
+  async touch(): Promise<void> {
+    await this.#keeper.touch(this.#state);
+  }
+
+  /** What a handler that returns its session answers, and a logger prints: nothing that can be used. */
+  toJSON(): object {
+    const { loaded, ended, destroyed } = this.#state;
+    if (!loaded) return { loaded };
+    const { handle, principal, createdAt, expiresAt } = this;
+    return { handle, principal, createdAt, expiresAt, ended: ended || destroyed };
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): object {
+    return { Session: this.toJSON() };
+  }
+
+  get #loaded(): SessionState {
+    if (!this.#state.loaded) throw new SessionNotLoadedError();
+    return this.#state;
+  }
+
+  get #writable(): SessionChanges {
+    if (this.#state.destroyed) throw new SessionEndedError();
+    return this.#loaded.changes;
+  }
+
+  async #renewable(): Promise<void> {
+    await this.load();
+    if (this.#state.destroyed) throw new SessionEndedError();
+    if (this.#state.id === undefined) {
+      throw new SessionUnavailableError(
+        'A session found by its handle cannot get a new id: only a request of its client can.',
+      );
+    }
+  }
+}

@@ -1,0 +1,193 @@
+import type { SessionCodec } from './session-codec.interface.js';
+import type { FlashMessages } from './session-record.js';
+import { SessionDamagedError } from './session.errors.js';
+
+type Data = Record<string, unknown>;
+
+interface Contents {
+  readonly data: Data;
+  readonly flash: FlashMessages;
+}
+
+interface Operation {
+  /** The attribute it settles; absent for flash messages. */
+  readonly key?: string;
+  apply(contents: Contents): void;
+}
+
+/** What a commit writes. */
+export interface EncodedContents {
+  readonly dataText: string;
+  readonly flashText: string;
+}
+
+/**
+ * The contents of one session in one request: decoded when they are first asked for, with a log
+ * of what was done to them, so that it can be done again on a newer state.
+ */
+export class SessionChanges {
+  #stored: EncodedContents | undefined;
+  #contents: Contents | undefined;
+  #operations: Operation[] = [];
+  /** Value of each logged attribute right after its last operation. */
+  readonly #settled = new Map<string, unknown>();
+  /** Something mutable left this object: only comparing encodings tells whether it was changed. */
+  #handedOut = false;
+  /** What is stored cannot be decoded. */
+  damaged = false;
+
+  constructor(private readonly codec: SessionCodec) {}
+
+  /** The live attributes. */
+  get data(): Data {
+    this.#handedOut = true;
+    return this.#decoded().data;
+  }
+
+  get isEmpty(): boolean {
+    if (!this.#contents) return !this.#stored;
+    return !hasKeys(this.#contents.data) && !hasKeys(this.#contents.flash);
+  }
+
+  get(key: string): unknown {
+    const value = this.#decoded().data[key];
+    if (typeof value === 'object' && value !== null) this.#handedOut = true;
+    return value;
+  }
+
+  set(key: string, value: unknown): void {
+    this.#do({ key, apply: ({ data }) => assign(data, key, value) });
+  }
+
+  clear(): void {
+    for (const key of Object.keys(this.#decoded().data)) this.#settled.set(key, undefined);
+    this.#do({ apply: (contents) => empty(contents) });
+  }
+
+  update(key: string, fn: (current: unknown) => unknown): unknown {
+    this.#do({ key, apply: ({ data }) => assign(data, key, fn(data[key])) });
+    return this.get(key);
+  }
+
+  leaveFlash(key: string, message: unknown): void {
+    this.#do({ apply: ({ flash }) => (flash[key] ??= []).push(message) });
+  }
+
+  takeFlash(key: string): unknown[] {
+    const messages = this.#decoded().flash[key];
+    if (!messages) return [];
+    this.#do({ apply: ({ flash }) => delete flash[key] });
+    return messages;
+  }
+
+  /** The contents as they would be written, `undefined` if they are as they were stored. */
+  encode(): EncodedContents | undefined {
+    if (this.#operations.length === 0 && !this.#handedOut) return undefined;
+    if (!this.#stored && this.isEmpty) return undefined;
+    const encoded = this.encodeAll();
+    const same =
+      encoded.dataText === this.#stored?.dataText && encoded.flashText === this.#stored.flashText;
+    return same ? undefined : encoded;
+  }
+
+  /** The contents as they would be written, changed or not. */
+  encodeAll(): EncodedContents {
+    if (!this.#contents && this.#stored) return this.#stored;
+    const { data, flash } = this.#decoded();
+    return {
+      dataText: this.codec.encode(data),
+      flashText: hasKeys(flash) ? JSON.stringify(flash) : '',
+    };
+  }
+
+  /** Takes over what the store has, before anything was done. */
+  load(stored: EncodedContents): void {
+    this.#stored = stored;
+  }
+
+  /** What was encoded is now stored. */
+  stored(encoded: EncodedContents): void {
+    this.#stored = encoded;
+    this.#operations = [];
+    this.#settled.clear();
+  }
+
+  /** Does all that was done so far again on another stored state (`undefined`: on an empty one). */
+  rebase(stored: EncodedContents | undefined): void {
+    if (!this.#contents) {
+      this.#stored = stored;
+      return;
+    }
+    this.#logMutations();
+    const keys = [...this.#settled.keys()];
+    // In place: the application may hold a reference to the data.
+    const contents = this.#contents;
+    empty(contents);
+    this.#stored = stored;
+    if (stored) {
+      const fresh = this.#decode(stored);
+      Object.assign(contents.data, fresh.data);
+      Object.assign(contents.flash, fresh.flash);
+    }
+    for (const operation of this.#operations) operation.apply(contents);
+    for (const key of keys) this.#settled.set(key, contents.data[key]);
+  }
+
+  #decoded(): Contents {
+    return (this.#contents ??= this.#stored
+      ? this.#decode(this.#stored)
+      : { data: bare(), flash: bare() });
+  }
+
+  /** Late, when the session was already found: so what cannot be read is an error, and then ended. */
+  #decode(stored: EncodedContents): Contents {
+    try {
+      const flash = stored.flashText ? (JSON.parse(stored.flashText) as FlashMessages) : undefined;
+      return { data: this.codec.decode(stored.dataText), flash: Object.assign(bare(), flash) };
+    } catch {
+      this.damaged = true;
+      throw new SessionDamagedError();
+    }
+  }
+
+  #do(operation: Operation): void {
+    const contents = this.#decoded();
+    operation.apply(contents);
+    this.#operations.push(operation);
+    if (operation.key !== undefined) this.#settled.set(operation.key, contents.data[operation.key]);
+  }
+
+  /** Turns what was changed through references into operations. */
+  #logMutations(): void {
+    if (!this.#handedOut) return;
+    const now = this.#decoded().data;
+    const before: Data = this.#stored ? this.#decode(this.#stored).data : {};
+    for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
+      const untouched = this.#settled.has(key)
+        ? this.#settled.get(key) === now[key]
+        : this.#textOf(key, before[key]) === this.#textOf(key, now[key]);
+      if (!untouched) this.set(key, now[key]);
+    }
+  }
+
+  #textOf(key: string, value: unknown): string {
+    return this.codec.encode({ [key]: value });
+  }
+}
+
+const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T>;
+
+function hasKeys(object: object): boolean {
+  for (const _ in object) return true;
+  return false;
+}
+
+function assign(data: Data, key: string, value: unknown): void {
+  if (value === undefined) delete data[key];
+  else data[key] = value;
+}
+
+function empty({ data, flash }: Contents): void {
+  for (const key of Object.keys(data)) delete data[key];
+  for (const key of Object.keys(flash)) delete flash[key];
+}

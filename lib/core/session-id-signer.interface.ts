@@ -1,0 +1,18 @@
+/** What a token that came with a request proved to be. */
+export interface VerifiedToken {
+  readonly id: string;
+  /** Signed with a key that is on its way out: the client should get a new token. */
+  readonly stale: boolean;
+}
+
+/** Turns a session id into the token that travels, and back; and leads from an old id to its successor. */
+export interface SessionIdSigner {
+  /** The token of an id. */
+  sign(id: string): string;
+  /** The id of a token; `undefined` for a malformed or forged one, without any I/O. */
+  verify(token: string): VerifiedToken | undefined;
+  /** Encrypts an id so that only who has `oldId` can read it: the store never holds a usable id. */
+  sealSuccessor(oldId: string, successorId: string): string;
+  /** The successor of an id; `undefined` if `sealed` was not made for it. */
+  openSuccessor(oldId: string, sealed: string): string | undefined;
+}

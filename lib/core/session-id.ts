@@ -1,0 +1,57 @@
+import { hash, randomFillSync } from 'node:crypto';
+
+/**
+ * A session id is one bucket byte and 32 random bytes (256 bit, OWASP ASVS 7.2.3 asks for 128),
+ * base64url: 44 characters. Only the client has it; everything else sees the handle.
+ */
+const ID_BYTES = 33;
+const ID_SHAPE = /^[A-Za-z0-9_-]{44}$/;
+const HANDLE_SHAPE = /^[0-9a-f]{2}[A-Za-z0-9_-]{43}$/;
+
+// One call into the random source serves many ids (0.1 instead of 1.6 µs each).
+const pool = Buffer.allocUnsafeSlow(ID_BYTES * 128);
+let used = pool.length;
+
+/** A new id; in the given bucket, or in a random one. */
+export function newSessionId(bucket?: number): string {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  if (bucket !== undefined) pool[used] = bucket;
+  const id = pool.toString('base64url', used, used + ID_BYTES);
+  pool.fill(0, used, used + ID_BYTES);
+  used += ID_BYTES;
+  return id;
+}
+
+/** True for a string of the shape of an id; says nothing about whether such a session exists. */
+export const isSessionId = (value: string): boolean => ID_SHAPE.test(value);
+
+/** True for a string of the shape of a handle. */
+export const isHandle = (value: string): boolean => HANDLE_SHAPE.test(value);
+
+const SIXTET = new Map(
+  [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'].map((char, i) => [
+    char,
+    i,
+  ]),
+);
+const BUCKETS = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'));
+
+/**
+ * The handle of an id: its bucket in hex and the id's SHA-256 in base64url. Safe to list, to log
+ * and to use in a key: it names a session but does not open it. The bucket leads, so that the
+ * handle alone tells which keys belong to it.
+ */
+export function handleOf(id: string): string {
+  const byte = (SIXTET.get(id[0]!)! << 2) | (SIXTET.get(id[1]!)! >> 4);
+  return BUCKETS[byte]! + hash('sha256', id, 'base64url');
+}
+
+/** The bucket that a principal's sessions live in: all of them together, in one Cluster slot. */
+export const bucketOf = (principal: string): number =>
+  hash('sha256', principal, 'buffer')[0] as number;
+
+/** The bucket of a handle, as it stands in a key. */
+export const bucketOfHandle = (handle: string): string => handle.slice(0, 2);

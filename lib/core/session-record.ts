@@ -1,0 +1,173 @@
+import { randomBytes } from 'node:crypto';
+import { SessionFormatError } from './session.errors.js';
+import { VERSION_LENGTH, type StoredValue } from './session-store.interface.js';
+
+/**
+ * A stored value is
+ *
+ *     version (14) · kind (1) · header JSON · \n · flash JSON or nothing · \n · data as the codec wrote it
+ *
+ * The version stands first at a fixed width, so that a store compares it without parsing. Header
+ * and data are apart, so that a guard which asks only for the principal never pays for the data;
+ * the header knows the data's length, so that a truncated value is seen at once.
+ */
+export interface RecordHeader {
+  /** When the session began. */
+  createdAt: number;
+  /** When it ends however active it is. */
+  absoluteEnd: number;
+  /** When it was last written; the idle window may have moved since. */
+  savedAt: number;
+  principal?: string | undefined;
+  roles?: readonly string[] | undefined;
+  authenticatedAt?: number | undefined;
+}
+
+/** Values kept for the next reader only. */
+export type FlashMessages = Record<string, unknown[]>;
+
+export interface LiveRecord {
+  readonly kind: 'live';
+  readonly version: string;
+  readonly header: RecordHeader;
+  readonly flashText: string;
+  readonly dataText: string;
+}
+
+/**
+ * What is left of an id that was renewed. `sealed` holds the successor's id, readable only with
+ * the old id. A renewal that came with an authentication is `privileged`: whoever merely has
+ * the old id must not be led into the authenticated session (session fixation), only who has
+ * authenticated as the same principal may follow.
+ */
+export interface RetiredRecord {
+  readonly kind: 'retired';
+  readonly version: string;
+  readonly sealed: string;
+  readonly privileged: boolean;
+  /** Until when it leads on, in milliseconds since the epoch; the record itself may stay longer. */
+  readonly until: number;
+}
+
+export type SessionRecord = LiveRecord | RetiredRecord;
+
+const LIVE = '1';
+const RETIRED = '>';
+const RETIRED_PRIVILEGED = '!';
+
+/**
+ * A version no other write has: a counter, which tells older from newer, and a random part, by
+ * which a writer knows its own write again after a lost reply.
+ */
+export function nextVersion(previous?: string): string {
+  const count = previous ? parseInt(previous.slice(0, 8), 16) + 1 : 1;
+  return count.toString(16).padStart(8, '0') + nonce();
+}
+
+let nonces = '';
+function nonce(): string {
+  if (nonces.length < 6) nonces = randomBytes(768).toString('base64url');
+  const taken = nonces.slice(0, 6);
+  nonces = nonces.slice(6);
+  return taken;
+}
+
+export const versionOf = (value: StoredValue): string => value.slice(0, VERSION_LENGTH);
+
+export function encodeLive(
+  version: string,
+  header: RecordHeader,
+  flashText: string,
+  dataText: string,
+): StoredValue {
+  const head = encodeHeader(header, dataText.length);
+  return `${version}${LIVE}${head}\n${flashText}\n${dataText}`;
+}
+
+export function encodeRetired(record: Omit<RetiredRecord, 'kind'>): StoredValue {
+  const kind = record.privileged ? RETIRED_PRIVILEGED : RETIRED;
+  return `${record.version}${kind}${record.until}.${record.sealed}`;
+}
+
+/**
+ * Reads a stored value; `undefined` for a damaged one, which counts as absent.
+ *
+ * @throws SessionFormatError (`SESSION_FORMAT_UNSUPPORTED`) for a format that a newer version writes
+ */
+export function decodeRecord(value: StoredValue): SessionRecord | undefined {
+  const version = versionOf(value);
+  const kind = value[VERSION_LENGTH];
+  const rest = VERSION_LENGTH + 1;
+  if (kind === LIVE) return decodeLive(version, value, rest);
+  if (kind === RETIRED || kind === RETIRED_PRIVILEGED) {
+    const dot = value.indexOf('.', rest);
+    const until = Number(value.slice(rest, dot));
+    if (dot < 0 || !Number.isFinite(until)) return undefined;
+    const privileged = kind === RETIRED_PRIVILEGED;
+    return { kind: 'retired', version, until, sealed: value.slice(dot + 1), privileged };
+  }
+  if (/^[0-9a-f]{8}[A-Za-z0-9_-]{6}[2-9A-Z]/.test(value)) throw new SessionFormatError();
+  return undefined;
+}
+
+function decodeLive(version: string, value: string, start: number): LiveRecord | undefined {
+  const headerEnd = value.indexOf('\n', start);
+  const flashEnd = headerEnd < 0 ? -1 : value.indexOf('\n', headerEnd + 1);
+  if (flashEnd < 0) return undefined;
+  const header = decodeHeader(value.slice(start, headerEnd), value.length - flashEnd - 1);
+  if (!header) return undefined;
+  return {
+    kind: 'live',
+    version,
+    header,
+    flashText: value.slice(headerEnd + 1, flashEnd),
+    dataText: value.slice(flashEnd + 1),
+  };
+}
+
+// Short keys: the header is stored with every session. Unknown keys are ignored, so that a node
+// of the next version can add some during a rolling deploy.
+interface StoredHeader {
+  n: number;
+  c: number;
+  e: number;
+  s: number;
+  p?: string | undefined;
+  r?: readonly string[] | undefined;
+  a?: number | undefined;
+}
+
+function encodeHeader(header: RecordHeader, dataLength: number): string {
+  const stored: StoredHeader = {
+    n: dataLength,
+    c: header.createdAt,
+    e: header.absoluteEnd,
+    s: header.savedAt,
+    p: header.principal,
+    r: header.roles?.length ? header.roles : undefined,
+    a: header.authenticatedAt,
+  };
+  return JSON.stringify(stored);
+}
+
+function decodeHeader(text: string, dataLength: number): RecordHeader | undefined {
+  let stored: StoredHeader;
+  try {
+    stored = JSON.parse(text) as StoredHeader;
+  } catch {
+    return undefined;
+  }
+  if (stored?.n !== dataLength) return undefined;
+  if (!Number.isFinite(stored.c) || !Number.isFinite(stored.e) || !Number.isFinite(stored.s)) {
+    return undefined;
+  }
+  if (stored.p !== undefined && typeof stored.p !== 'string') return undefined;
+  return {
+    createdAt: stored.c,
+    absoluteEnd: stored.e,
+    savedAt: stored.s,
+    principal: stored.p,
+    roles: Array.isArray(stored.r) ? stored.r : undefined,
+    authenticatedAt: stored.a,
+  };
+}

@@ -1,0 +1,197 @@
+import { commitPlan, type CommitPlan } from './commit-plan.js';
+import { SessionChanges, type EncodedContents } from './session-changes.js';
+import type { SessionCodec } from './session-codec.interface.js';
+import { bucketOf, handleOf, newSessionId } from './session-id.js';
+import type { LiveRecord, RecordHeader } from './session-record.js';
+
+/** An intent to continue under a new id. */
+export type Renewal =
+  | { readonly kind: 'regenerate' }
+  /** Leave data and principal behind: what express-session means by `regenerate`. */
+  | { readonly kind: 'start-over' }
+  | {
+      readonly kind: 'authenticate';
+      readonly principal: string;
+      readonly roles: readonly string[];
+    };
+
+/** What the client must be told about its token. */
+export type TokenChange = 'keep' | 'set' | 'clear';
+
+/**
+ * Everything one request knows about its session and means to do to it. Does no I/O; the manager
+ * fills it and acts on it, the live session is its face.
+ */
+export class SessionState {
+  readonly changes: SessionChanges;
+  /** The record in the store, as last seen. */
+  record: LiveRecord | undefined;
+  /**
+   * The id that came was given up for this one by an authentication. Not followed, or an id that an
+   * attacker planted before the login would open the session after it.
+   */
+  supersededBy: string | undefined;
+  loading: Promise<void> | undefined;
+  loaded = false;
+  /** An id came with the request. */
+  readonly presented: boolean;
+  /** This request does not count as activity. */
+  passive = false;
+  /** Nothing may be stored for this request. */
+  skipped = false;
+  destroyed = false;
+  ended = false;
+  renewal: Renewal | undefined;
+  tokenChange: TokenChange = 'keep';
+  idleEnd: number;
+  lastAccessedAt: number;
+  #id: string | undefined;
+  #handle: string | undefined;
+  #next: string | undefined;
+
+  constructor(
+    codec: SessionCodec,
+    readonly openedAt: number,
+    private readonly absoluteEndIfNew: number,
+    origin: { id?: string | undefined; handle?: string | undefined },
+  ) {
+    this.changes = new SessionChanges(codec);
+    this.#id = origin.id;
+    this.#handle = origin.handle;
+    this.presented = origin.id !== undefined || origin.handle !== undefined;
+    this.loaded = !this.presented;
+    this.idleEnd = absoluteEndIfNew;
+    this.lastAccessedAt = openedAt;
+  }
+
+  /** The id in force: of the stored session, or the one that it is going to have. */
+  get id(): string | undefined {
+    if (this.renewal) return this.nextId;
+    if (this.#id === undefined && this.#handle === undefined) this.#id = newSessionId();
+    return this.#id;
+  }
+
+  get handle(): string {
+    if (this.renewal) return handleOf(this.nextId);
+    return (this.#handle ??= handleOf(this.id as string));
+  }
+
+  /** The id under which the store has the session, whatever is going to become of it. */
+  get storedId(): string | undefined {
+    return this.#id;
+  }
+
+  get storedHandle(): string {
+    return (this.#handle ??= handleOf(this.#id as string));
+  }
+
+  /** The id that a renewal leads to; beside the principal's other sessions if there is one. */
+  get nextId(): string {
+    const { principal } = this;
+    return (this.#next ??= newSessionId(principal === undefined ? undefined : bucketOf(principal)));
+  }
+
+  get principal(): string | undefined {
+    if (this.renewal?.kind === 'authenticate') return this.renewal.principal;
+    if (this.renewal?.kind === 'start-over') return undefined;
+    return this.record?.header.principal;
+  }
+
+  get roles(): readonly string[] {
+    if (this.renewal?.kind === 'authenticate') return this.renewal.roles;
+    return (this.principal !== undefined && this.record?.header.roles) || [];
+  }
+
+  get authenticatedAt(): number | undefined {
+    return this.principal === undefined ? undefined : this.record?.header.authenticatedAt;
+  }
+
+  get createdAt(): number {
+    return this.record?.header.createdAt ?? this.openedAt;
+  }
+
+  get absoluteEnd(): number {
+    return this.record?.header.absoluteEnd ?? this.absoluteEndIfNew;
+  }
+
+  get expiresAt(): number {
+    return Math.min(this.idleEnd, this.absoluteEnd);
+  }
+
+  /** What a commit would do now. */
+  plan(): CommitPlan {
+    if (this.skipped) return 'nothing';
+    return commitPlan({
+      stored: this.record !== undefined,
+      superseded: this.supersededBy !== undefined,
+      ended: this.ended,
+      destroyed: this.destroyed || this.changes.damaged,
+      renewal: this.renewal?.kind,
+      changed: !this.destroyed && !this.changes.damaged && this.changes.encode() !== undefined,
+    });
+  }
+
+  /** The header to write. Activity never moves `authenticatedAt` nor the absolute end. */
+  header(now: number, absoluteEnd: number): RecordHeader {
+    const authenticates = this.renewal?.kind === 'authenticate';
+    return {
+      createdAt: this.createdAt,
+      absoluteEnd: authenticates ? absoluteEnd : this.absoluteEnd,
+      savedAt: now,
+      principal: this.principal,
+      roles: this.roles,
+      authenticatedAt: authenticates ? now : this.authenticatedAt,
+    };
+  }
+
+  /** The store has this record for the session. */
+  adopt(record: LiveRecord): void {
+    this.record = record;
+    this.supersededBy = undefined;
+    this.changes.rebase(record);
+  }
+
+  /** The record was written as intended. */
+  written(record: LiveRecord, encoded: EncodedContents): void {
+    this.record = record;
+    this.supersededBy = undefined;
+    this.changes.stored(encoded);
+  }
+
+  /** The session lives on under another id, which the client does not have yet. */
+  moveTo(id: string): void {
+    this.#id = id;
+    this.#handle = handleOf(id);
+    this.#next = undefined;
+    this.renewal = undefined;
+    this.tokenChange = 'set';
+  }
+
+  /** The id that came is worth nothing: the session begins as a new one. */
+  startNew(): void {
+    this.record = undefined;
+    this.#id = undefined;
+    this.#handle = undefined;
+    this.changes.rebase(undefined);
+  }
+
+  /** The id that came was given up in an authentication: there is nothing here for its holder. */
+  supersede(successorId: string): void {
+    this.record = undefined;
+    this.supersededBy = successorId;
+    this.changes.rebase(undefined);
+  }
+
+  /** Continues under a new id when it is written. */
+  renew(renewal: Renewal): void {
+    if (renewal.kind === 'start-over') this.changes.clear();
+    this.#next = undefined;
+    this.renewal = renewal;
+  }
+
+  /** The id of the session about to be created was taken: takes another. */
+  takeOtherId(): void {
+    this.#next = undefined;
+    if (!this.renewal) this.#id = this.#handle = undefined;
+  }
+}

@@ -1,0 +1,148 @@
+/** Every way in which this library can fail; `switch` over it narrows completely. */
+export type SessionErrorCode =
+  | 'SESSION_OPTIONS_INVALID'
+  | 'SESSION_REQUIRED'
+  | 'SESSION_FORBIDDEN'
+  | 'SESSION_CONFLICT'
+  | 'SESSION_TOO_LARGE'
+  | 'SESSION_STORE_UNAVAILABLE'
+  | 'SESSION_FORMAT_UNSUPPORTED'
+  | 'SESSION_DAMAGED'
+  | 'SESSION_DATA_INVALID'
+  | 'SESSION_NOT_SERIALIZABLE'
+  | 'SESSION_NOT_LOADED'
+  | 'SESSION_ENDED'
+  | 'SESSION_UNAVAILABLE';
+
+/**
+ * Base of all errors of this library. Messages say what happened and how to mend it; they never
+ * contain a session id, a cookie or session data.
+ *
+ * @example
+ * if (error instanceof SessionError && error.code === 'SESSION_CONFLICT') retry();
+ */
+export abstract class SessionError extends Error {
+  abstract readonly code: SessionErrorCode;
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** A wrong option; raised at boot. Names the option, what is wrong with it and the remedy. */
+export class SessionOptionsError extends SessionError {
+  readonly code = 'SESSION_OPTIONS_INVALID';
+  constructor(readonly problems: readonly string[]) {
+    super(`SessionModule cannot start:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+  }
+}
+
+/** An authenticated session is needed and there is none (HTTP 401). */
+export class SessionRequiredError extends SessionError {
+  readonly code = 'SESSION_REQUIRED';
+  constructor(message = 'This needs an authenticated session: log in first.') {
+    super(message);
+  }
+}
+
+/** The session is authenticated, but may not do this (HTTP 403). */
+export class SessionForbiddenError extends SessionError {
+  readonly code = 'SESSION_FORBIDDEN';
+  constructor(message = 'The session is not allowed to do this.') {
+    super(message);
+  }
+}
+
+/** Others changed the session at the same time, and the change could not be replayed (HTTP 409). */
+export class SessionConflictError extends SessionError {
+  readonly code = 'SESSION_CONFLICT';
+  constructor(message = 'The session was changed by another request at the same time: try again.') {
+    super(message);
+  }
+}
+
+/** The encoded session is larger than `maxBytes`; the stored one is unchanged (HTTP 413). */
+export class SessionTooLargeError extends SessionError {
+  readonly code = 'SESSION_TOO_LARGE';
+  constructor(
+    readonly bytes: number,
+    readonly maxBytes: number,
+  ) {
+    super(
+      `The session would take ${bytes} bytes, the limit is ${maxBytes}: keep large values elsewhere ` +
+        `and store a reference, or raise "maxBytes".`,
+    );
+  }
+}
+
+/**
+ * The store did not answer, or refused (HTTP 503). Says nothing about whether a session exists:
+ * "not found" is never reported this way, and an outage never as "not found".
+ */
+export class SessionStoreUnavailableError extends SessionError {
+  readonly code = 'SESSION_STORE_UNAVAILABLE';
+  constructor(reason: string) {
+    super(`The session store is unavailable (${reason}): try again shortly.`);
+  }
+}
+
+/** A record written by a newer version of this library; it is left as it is (HTTP 503). */
+export class SessionFormatError extends SessionError {
+  readonly code = 'SESSION_FORMAT_UNSUPPORTED';
+  constructor() {
+    super('The session was written in a newer record format: upgrade this node.');
+  }
+}
+
+/** The stored data cannot be decoded; the session is ended, the next request begins a new one (HTTP 503). */
+export class SessionDamagedError extends SessionError {
+  readonly code = 'SESSION_DAMAGED';
+  constructor() {
+    super('The stored session cannot be decoded and was ended: try again.');
+  }
+}
+
+/** The data violates the application's `schema`; nothing was written. */
+export class SessionDataError extends SessionError {
+  readonly code = 'SESSION_DATA_INVALID';
+  /** @param violations path and rule of each violation, never a value */
+  constructor(readonly violations: readonly string[]) {
+    super(`The session data violates the schema: ${violations.join('; ')}. Nothing was written.`);
+  }
+}
+
+/** A value that the codec would lose or change, such as a function, a `Map` or a cycle. */
+export class SessionSerializationError extends SessionError {
+  readonly code = 'SESSION_NOT_SERIALIZABLE';
+  constructor(where: string, what: string) {
+    super(
+      `The session attribute "${where}" holds ${what}, which cannot be stored: use JSON values ` +
+        `(object, array, string, finite number, boolean, null), or give the module a codec that can.`,
+    );
+  }
+}
+
+/** The session was read synchronously before it was loaded. */
+export class SessionNotLoadedError extends SessionError {
+  readonly code = 'SESSION_NOT_LOADED';
+  constructor() {
+    super(
+      'The session is not loaded yet: use @Session() or a guard, `await session.load()` first, or ' +
+        "set `loading: 'eager'` if other middleware reads req.session.",
+    );
+  }
+}
+
+/** The session was used after `destroy()`. */
+export class SessionEndedError extends SessionError {
+  readonly code = 'SESSION_ENDED';
+  constructor() {
+    super('The session was destroyed; it cannot be changed any more.');
+  }
+}
+
+/** There is no session here, or it cannot do what was asked of it here. */
+export class SessionUnavailableError extends SessionError {
+  readonly code = 'SESSION_UNAVAILABLE';
+}

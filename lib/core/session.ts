@@ -1,0 +1,127 @@
+/**
+ * The application's part of a session. Declare its attributes once, everywhere typed:
+ *
+ * @example
+ * declare module 'nestjs-distributed-session' {
+ *   interface SessionData { cart?: { sku: string; qty: number }[] }
+ * }
+ */
+// eslint-disable-next-line typescript/no-empty-object-type -- filled by declaration merging
+export interface SessionData {}
+
+/** Names of declared attributes, and any other string. */
+export type SessionKey = keyof SessionData | (string & {});
+
+/** The type of an attribute: the declared one, or `unknown`. */
+export type SessionValue<K> = K extends keyof SessionData ? SessionData[K] : unknown;
+
+/** Who a session belongs to from now on, and what comes with it. */
+export interface AuthenticateOptions {
+  /** Roles of the principal, kept in the session. @default [] */
+  roles?: readonly string[];
+}
+
+/** How to save before the end of the request. */
+export interface SaveSessionOptions {
+  /**
+   * Fail with `SESSION_CONFLICT` if the session was changed since it was loaded, instead of
+   * replaying this request's operations on the current one.
+   *
+   * @default false
+   */
+  ifUnchanged?: boolean;
+}
+
+/**
+ * The live session of a request, or one obtained from `SessionService`.
+ *
+ * In a request everything only marks intent; it is written once, before the response's headers
+ * leave. Outside a request, `save()` writes. When another request changed the session in between,
+ * this one's operations (`set`, `delete`, `clear`, `increment`, `update`, `flash`, and attributes
+ * changed through `data`) are replayed on the current state: none is lost, whole documents are
+ * never merged.
+ *
+ * Reading before the session is loaded throws `SESSION_NOT_LOADED`; decorators and guards load it.
+ */
+export interface Session {
+  /**
+   * The secret that names the session; only its client may see it. Never log or return it: use
+   * {@link handle}. @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) if it was found by handle
+   */
+  readonly id: string;
+  /** The id's digest: safe to list, to log and to put in a URL. */
+  readonly handle: string;
+  /** True until the session is stored for the first time. */
+  readonly isNew: boolean;
+  /** Whose session it is; `undefined` for an anonymous one. */
+  readonly principal: string | undefined;
+  /** Roles given to {@link authenticate}. */
+  readonly roles: readonly string[];
+  /** When it began, in milliseconds since the epoch. */
+  readonly createdAt: number;
+  /** When the principal was last authenticated, in milliseconds since the epoch. */
+  readonly authenticatedAt: number | undefined;
+  /** When it was last used, in milliseconds since the epoch; exact to `touchAfter`. */
+  readonly lastAccessedAt: number;
+  /** The nearer of idle and absolute end, in milliseconds since the epoch; exact to `touchAfter`. */
+  readonly expiresAt: number;
+  /** The attributes. Nested changes are noticed. The object has no prototype. */
+  readonly data: SessionData & Record<string, unknown>;
+
+  /** An attribute, `undefined` if it is not set. */
+  get<K extends SessionKey>(key: K): SessionValue<K> | undefined;
+  /** Sets an attribute; `undefined` deletes it. */
+  set<K extends SessionKey>(key: K, value: SessionValue<K>): void;
+  /** Deletes an attribute. */
+  delete(key: SessionKey): void;
+  /** Empties the data and keeps the session. */
+  clear(): void;
+  /**
+   * Adds to a number, absent counts as 0. Parallel increments all count. Returns the sum as this
+   * request sees it; after `await save()` `get(key)` is the stored one.
+   *
+   * @example session.increment('views');
+   */
+  increment(key: SessionKey, by?: number): number;
+  /**
+   * Computes an attribute from its current value. `fn` runs again if another request was
+   * faster, so it must be synchronous and do nothing but compute.
+   *
+   * @example session.update('cart', (cart) => [...(cart ?? []), item]);
+   */
+  update<K extends SessionKey>(
+    key: K,
+    fn: (current: SessionValue<K> | undefined) => SessionValue<K> | undefined,
+  ): SessionValue<K> | undefined;
+  /** Leaves a message for the next reader. */
+  flash(key: string, message: unknown): void;
+  /** Takes the messages left under a key; they are gone afterwards. */
+  flash(key: string): unknown[];
+
+  /** Reads the session from the store, once; later calls share the result. */
+  load(): Promise<this>;
+  /**
+   * Binds the session to a principal, always under a new id (OWASP ASVS 7.2.4); the data is kept.
+   * Both timeouts begin anew. Whoever knows the old id is not led to the new one.
+   *
+   * @example await session.authenticate(user.id, { roles: user.roles });
+   */
+  authenticate(principal: string, options?: AuthenticateOptions): Promise<void>;
+  /**
+   * Gives the session a new id and **keeps its data**, unlike express-session. Requests in flight
+   * with the old id are led to the new one for a short grace.
+   */
+  regenerate(): Promise<void>;
+  /** Ends the session. Idempotent, and not undone by a request that is still running. */
+  destroy(): Promise<void>;
+  /**
+   * Writes now instead of at the end of the request. `false` if the session was ended meanwhile:
+   * then nothing was written, and nothing will be.
+   *
+   * @throws SessionConflictError (`SESSION_CONFLICT`), SessionTooLargeError (`SESSION_TOO_LARGE`),
+   * SessionDataError (`SESSION_DATA_INVALID`), SessionStoreUnavailableError (`SESSION_STORE_UNAVAILABLE`)
+   */
+  save(options?: SaveSessionOptions): Promise<boolean>;
+  /** Starts the idle window anew, unless that was done less than `touchAfter` ago. */
+  touch(): Promise<void>;
+}
