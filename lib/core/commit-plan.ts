@@ -22,5 +22,5 @@ export function commitPlan(facts: CommitFacts): CommitPlan {
   if (facts.renewal === 'authenticate') return 'create';
   if (!facts.changed) return 'nothing';
   if (facts.stored) return 'save';
-  return facts.superseded ? 'refuse' : 'create';
+  return facts.superseded && facts.renewal !== 'start-over' ? 'refuse' : 'create';
 }

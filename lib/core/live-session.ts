@@ -173,6 +173,7 @@ export class LiveSession implements Session {
 
   get #writable(): SessionChanges {
     if (this.#state.destroyed) throw new SessionEndedError();
+    this.#state.abandoned = false;
     return this.#loaded.changes;
   }
 

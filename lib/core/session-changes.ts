@@ -80,9 +80,14 @@ export class SessionChanges {
     return messages;
   }
 
+  /** False if the contents are certainly as they were stored. */
+  get mayDiffer(): boolean {
+    return this.#operations.length > 0 || this.#handedOut || this.damaged;
+  }
+
   /** The contents as they would be written, `undefined` if they are as they were stored. */
   encode(): EncodedContents | undefined {
-    if (this.#operations.length === 0 && !this.#handedOut) return undefined;
+    if (!this.mayDiffer) return undefined;
     if (!this.#stored && this.isEmpty) return undefined;
     const encoded = this.encodeAll();
     const same =

@@ -1,8 +1,9 @@
 import type { Clock } from './clock.js';
+import type { CommitPlan } from './commit-plan.js';
 import { LiveSession, type SessionKeeper } from './live-session.js';
 import type { EncodedContents } from './session-changes.js';
 import type { SessionCodec } from './session-codec.interface.js';
-import { handleOf } from './session-id.js';
+import { handleOf, isHandle, isSessionId } from './session-id.js';
 import type { SessionIdSigner, VerifiedToken } from './session-id-signer.interface.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import {
@@ -61,19 +62,18 @@ export class SessionManager implements SessionKeeper {
   open(tokens: readonly string[]): LiveSession {
     const verified = tokens.length === 0 ? undefined : this.#verify(tokens);
     const state = this.#newState(verified?.id === undefined ? {} : { id: verified.id });
-    if (verified?.stale) state.tokenChange = 'set';
+    state.staleToken = verified?.stale ?? false;
     return new LiveSession(state, this);
   }
 
   /** A session by its id; `undefined` if there is none. Does not count as activity. */
   async openById(id: string): Promise<Session | undefined> {
-    const verified = this.parts.signer.verify(this.parts.signer.sign(id));
-    return verified && this.#openStored({ id });
+    return isSessionId(id) ? this.#openStored({ id }) : undefined;
   }
 
   /** A session by its handle; `undefined` if there is none. Does not count as activity. */
-  openByHandle(handle: string): Promise<Session | undefined> {
-    return this.#openStored({ handle });
+  async openByHandle(handle: string): Promise<Session | undefined> {
+    return isHandle(handle) ? this.#openStored({ handle }) : undefined;
   }
 
   /** The token of a session id, for the transport. */
@@ -81,16 +81,28 @@ export class SessionManager implements SessionKeeper {
     return this.parts.signer.sign(id);
   }
 
+  /** Stores a session now, also one without any contents. */
+  async store(session: LiveSession): Promise<void> {
+    const state = LiveSession.stateOf(session);
+    state.required = true;
+    await this.commit(state);
+  }
+
+  ping(): Promise<void> {
+    return this.parts.store.ping();
+  }
+
   /** Ends the session of a handle; `false` if there was none. */
   async revoke(handle: string): Promise<boolean> {
+    if (!isHandle(handle)) return false;
     this.parts.lifetime.forget(handle);
     const value = await this.parts.store.delete(handle);
     return value !== undefined && decodeRecord(value)?.kind === 'live';
   }
 
   /** Starts the idle window of a handle anew; `false` if there is no such session. */
-  touchHandle(handle: string): Promise<boolean> {
-    return this.parts.store.touch(handle, this.parts.lifetime.idleTimeout);
+  async touchHandle(handle: string): Promise<boolean> {
+    return isHandle(handle) && this.parts.store.touch(handle, this.parts.lifetime.idleTimeout);
   }
 
   count(): Promise<number> {
@@ -113,15 +125,21 @@ export class SessionManager implements SessionKeeper {
   }
 
   async commit(state: SessionState, options: SaveSessionOptions = {}): Promise<boolean> {
-    if (state.plan() === 'nothing') return !state.ended;
-    if (await this.#round(state, options)) return !state.ended;
-    return this.#inTurn(state.storedHandle, async () => {
-      for (let round = 1; round < COMMIT_ROUNDS; round++) {
-        if (await this.#round(state, options)) return !state.ended;
-        await pause(round);
-      }
-      throw new SessionConflictError();
-    });
+    // A save that was not awaited and the end of the request: one after the other.
+    while (state.committing) await state.committing.catch(() => undefined);
+    const plan = this.#planned(state);
+    if (plan === 'nothing') return !state.ended;
+    state.abandoned = false;
+    state.committing = this.#commit(state, plan, options);
+    try {
+      await state.committing;
+    } catch (error) {
+      state.abandoned = true;
+      throw error;
+    } finally {
+      state.committing = undefined;
+    }
+    return !state.ended;
   }
 
   #newState(origin: { id?: string; handle?: string }): SessionState {
@@ -240,9 +258,34 @@ export class SessionManager implements SessionKeeper {
     return record;
   }
 
+  async #commit(state: SessionState, plan: CommitPlan, options: SaveSessionOptions) {
+    if (await this.#round(state, plan, options)) return;
+    await this.#inTurn(state.handle, async () => {
+      for (let round = 1; round < COMMIT_ROUNDS; round++) {
+        if (await this.#round(state, state.plan(), options)) return;
+        await pause(round);
+      }
+      throw new SessionConflictError();
+    });
+  }
+
+  /** Data that cannot be encoded is found here: that, too, is a save that failed. */
+  #planned(state: SessionState): CommitPlan {
+    try {
+      return state.plan();
+    } catch (error) {
+      state.abandoned = true;
+      throw error;
+    }
+  }
+
   /** One attempt to write; `false` if it must be tried again on the state that it found. */
-  async #round(state: SessionState, options: SaveSessionOptions): Promise<boolean> {
-    switch (state.plan()) {
+  async #round(
+    state: SessionState,
+    plan: CommitPlan,
+    options: SaveSessionOptions,
+  ): Promise<boolean> {
+    switch (plan) {
       case 'nothing':
         return true;
       case 'refuse':
@@ -284,8 +327,7 @@ export class SessionManager implements SessionKeeper {
       return true;
     }
     if (outcome.status === 'conflict') return this.#meetConflict(state, outcome.current, options);
-    this.#end(state);
-    return true;
+    return this.#meetGone(state);
   }
 
   /** The new one first, then the old: whatever fails in between, the user has a session. */
@@ -339,7 +381,6 @@ export class SessionManager implements SessionKeeper {
   }
 
   #end(state: SessionState): void {
-    this.parts.lifetime.forget(state.storedHandle);
     state.ended = true;
     state.record = undefined;
     state.renewal = undefined;
@@ -362,9 +403,9 @@ export class SessionManager implements SessionKeeper {
     const successor = this.#successorOf(state, record);
     if (!successor) return this.#meetGone(state);
     if (record.privileged) {
-      if (!state.renewal) throw new SessionConflictError();
-      if (state.renewal.kind === 'regenerate') throw new SessionConflictError();
-      state.supersede(successor);
+      if (state.renewal?.kind === 'authenticate') state.supersede(successor);
+      else if (state.renewal?.kind === 'start-over') state.startNew();
+      else throw new SessionConflictError();
       return false;
     }
     return this.#follow(state, successor);
@@ -373,6 +414,7 @@ export class SessionManager implements SessionKeeper {
   /** The session was ended by another request; only an authentication begins a new one. */
   #meetGone(state: SessionState): boolean {
     if (!state.renewal || state.renewal.kind === 'regenerate') {
+      this.parts.lifetime.forget(state.storedHandle);
       this.#end(state);
       return true;
     }
@@ -416,7 +458,7 @@ export class SessionManager implements SessionKeeper {
   /** Encodes and checks everything before anything is written. */
   async #writable(state: SessionState): Promise<Written> {
     const { clock, lifetime, maxBytes, validate } = this.parts;
-    const encoded = state.changes.encode();
+    const { encoded } = state;
     if (encoded && validate) await validate(state.changes.data);
     const contents = encoded ?? state.changes.encodeAll();
     const now = clock.now();

@@ -32,13 +32,22 @@ export class SessionState {
    */
   supersededBy: string | undefined;
   loading: Promise<void> | undefined;
+  committing: Promise<unknown> | undefined;
+  /** The contents that the latest plan wants written. */
+  encoded: EncodedContents | undefined;
   loaded = false;
   /** An id came with the request. */
   readonly presented: boolean;
   /** This request does not count as activity. */
   passive = false;
+  /** It is to be stored even if it is empty. */
+  required = false;
   /** Nothing may be stored for this request. */
   skipped = false;
+  /** A save failed, and nothing was changed since: the end of the request does not try again. */
+  abandoned = false;
+  /** The token was signed with a key on its way out. */
+  staleToken = false;
   destroyed = false;
   ended = false;
   renewal: Renewal | undefined;
@@ -118,16 +127,24 @@ export class SessionState {
     return Math.min(this.idleEnd, this.absoluteEnd);
   }
 
-  /** What a commit would do now. */
+  /** False if there is certainly nothing to write; cheap, unlike a plan. */
+  get mayNeedCommit(): boolean {
+    if (this.skipped || this.abandoned) return false;
+    return this.destroyed || this.renewal !== undefined || this.changes.mayDiffer;
+  }
+
+  /** What a commit is to do now; leaves in {@link encoded} what it has to write. */
   plan(): CommitPlan {
     if (this.skipped) return 'nothing';
+    const dead = this.destroyed || this.changes.damaged;
+    this.encoded = dead ? undefined : this.changes.encode();
     return commitPlan({
       stored: this.record !== undefined,
       superseded: this.supersededBy !== undefined,
       ended: this.ended,
-      destroyed: this.destroyed || this.changes.damaged,
+      destroyed: dead,
       renewal: this.renewal?.kind,
-      changed: !this.destroyed && !this.changes.damaged && this.changes.encode() !== undefined,
+      changed: this.encoded !== undefined || (this.required && !this.record),
     });
   }
 
@@ -148,6 +165,7 @@ export class SessionState {
   adopt(record: LiveRecord): void {
     this.record = record;
     this.supersededBy = undefined;
+    if (this.staleToken) this.tokenChange = 'set';
     this.changes.rebase(record);
   }
 

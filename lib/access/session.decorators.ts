@@ -1,0 +1,80 @@
+import {
+  applyDecorators,
+  createParamDecorator,
+  Inject,
+  SetMetadata,
+  UseGuards,
+  type PipeTransform,
+  type Type,
+} from '@nestjs/common';
+import type { Session as LiveSession } from '../core/session.js';
+import {
+  ALLOW_ANONYMOUS,
+  PASSIVE_SESSION,
+  SESSION_STORE,
+  SKIP_SESSION,
+} from '../session.constants.js';
+import { sessionOf } from './session-of.js';
+import { SessionGuard } from './session.guard.js';
+
+type Pipe = Type<PipeTransform> | PipeTransform;
+type ParamOptions = Exclude<Parameters<ReturnType<typeof createParamDecorator>>[0], Pipe>;
+
+/** The session of the current request: see the `Session` decorator of the same name. */
+export interface Session extends LiveSession {}
+
+const sessionParam = createParamDecorator(async (key: string | undefined, context) => {
+  const session = await sessionOf(context);
+  return key === undefined ? session : session.get(key);
+});
+
+/**
+ * Injects the session, or one of its attributes; pipes and Standard Schemas work as with `@Body()`.
+ *
+ * @example cart(@Session() session: Session) { session.set('cart', []); }
+ * @example cart(@Session('cart') cart: Cart | undefined) { return cart ?? []; }
+ */
+export function Session(...args: (string | Pipe | ParamOptions)[]): ParameterDecorator {
+  const inject = (sessionParam as (...args: unknown[]) => ParameterDecorator)(...args);
+  return (target, method, index) => {
+    inject(target, method, index);
+    forgetDesignType(target, method, index);
+  };
+}
+
+/**
+ * `Session` names both this decorator and a type. tsc knows the difference; swc writes the decorator
+ * down as the parameter's class, and a ValidationPipe would then try to make an instance of it.
+ */
+function forgetDesignType(target: object, method: string | symbol | undefined, index: number) {
+  if (method === undefined) return;
+  const types = Reflect.getMetadata('design:paramtypes', target, method) as unknown[] | undefined;
+  if (types?.[index] === Session) types[index] = Object;
+}
+
+/** Injects the session's id: a secret, do not return or log it. */
+export const SessionId = createParamDecorator(
+  async (_: unknown, context) => (await sessionOf(context)).id,
+);
+
+/** Injects the principal, `undefined` for an anonymous session. */
+export const Principal = createParamDecorator(
+  async (_: unknown, context) => (await sessionOf(context)).principal,
+);
+
+/** Only authenticated sessions: 401 with `code: 'SESSION_REQUIRED'` for others. */
+export const RequireSession = (): MethodDecorator & ClassDecorator =>
+  applyDecorators(SetMetadata(ALLOW_ANONYMOUS, false), UseGuards(SessionGuard));
+
+/** Lets requests without an authenticated session pass a `SessionGuard` that stands further out. */
+export const AllowAnonymous = () => SetMetadata(ALLOW_ANONYMOUS, true);
+
+/** Requests of this route are no activity: they do not extend the session. For polling. */
+export const PassiveSession = () => SetMetadata(PASSIVE_SESSION, true);
+
+/** This route has no session: none is read, written or sent. */
+export const SkipSession = () => SetMetadata(SKIP_SESSION, true);
+
+/** Injects the store that the module uses. */
+export const InjectSessionStore = (): ParameterDecorator & PropertyDecorator =>
+  Inject(SESSION_STORE);

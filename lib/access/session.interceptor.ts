@@ -1,0 +1,69 @@
+import {
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
+import { catchError, type Observable } from 'rxjs';
+import { LiveSession } from '../core/live-session.js';
+import { toHttpException } from '../http/session-http.exception.js';
+import { corridorIn, sessionOf, traitsOf } from './session-of.js';
+
+/**
+ * Extends the session's time to live on each request that uses it, at most once per `touchAfter`,
+ * and not on routes with `@PassiveSession()`. A session that is loaded while the route is known
+ * was extended by the load itself, in the same command; this makes up for one that was loaded
+ * before (`loading: 'eager'`). Registered by the module.
+ */
+@Injectable()
+export class SessionInterceptor implements NestInterceptor {
+  intercept(
+    context: ExecutionContext,
+    next: CallHandler,
+  ): Observable<unknown> | Promise<Observable<unknown>> {
+    const before = this.#prepare(context);
+    const handle = () => next.handle().pipe(catchError(rethrow));
+    return before ? before.then(handle, rethrow) : handle();
+  }
+
+  /** What has to be waited for before the handler; usually nothing. */
+  #prepare(context: ExecutionContext): Promise<unknown> | undefined {
+    const corridor = corridorIn(context);
+    if (!corridor) return undefined;
+    const { passive, skip } = traitsOf(context);
+    if (skip) {
+      LiveSession.stateOf(corridor.session).skipped = true;
+      return undefined;
+    }
+    if (corridor.state?.loaded && corridor.state.passive && !passive) {
+      corridor.state.passive = false;
+      return corridor.session.touch();
+    }
+    return readsNestsOwnSession(context) ? sessionOf(context) : undefined;
+  }
+}
+
+function rethrow(error: unknown): never {
+  throw toHttpException(error);
+}
+
+const readers = new WeakMap<object, boolean>();
+
+/** Nest's own `@Session()` hands over `req.session` at once: it must be loaded by then. */
+function readsNestsOwnSession(context: ExecutionContext): boolean {
+  const handler = context.getHandler();
+  let reads = readers.get(handler);
+  if (reads === undefined) {
+    const params: unknown = Reflect.getMetadata(
+      ROUTE_ARGS_METADATA,
+      context.getClass(),
+      handler.name,
+    );
+    const kinds = Object.keys(params ?? {}).map((key) => Number(key.split(':')[0]));
+    reads = kinds.includes(RouteParamtypes.SESSION);
+    readers.set(handler, reads);
+  }
+  return reads;
+}

@@ -1,0 +1,31 @@
+/** What a transport may read of a request. */
+export interface TransportRequest {
+  header(name: string): string | undefined;
+  /** True if the client's connection is encrypted, as far as the adapter trusts its proxies. */
+  readonly secure: boolean;
+}
+
+/** What a transport may write to a response. */
+export interface TransportResponse {
+  /** A header so far. */
+  header(name: string): unknown;
+  /** Adds a value to a header. */
+  append(name: string, value: string): void;
+  /** Sets a header, whatever it was. */
+  replace(name: string, value: string): void;
+}
+
+/** Where a session's token comes from and goes to. */
+export interface SessionIdTransport {
+  /** All tokens that came this way; usually none or one. */
+  read(request: TransportRequest): readonly string[];
+  /** Hands the client its token. `endsAt` is the session's absolute end, in ms since the epoch. */
+  write(
+    request: TransportRequest,
+    response: TransportResponse,
+    token: string,
+    endsAt: number,
+  ): void;
+  /** Makes the client forget its token. */
+  clear(request: TransportRequest, response: TransportResponse): void;
+}

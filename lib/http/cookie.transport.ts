@@ -1,0 +1,83 @@
+import { stringifySetCookie, type SetCookie } from 'cookie';
+import type {
+  SessionIdTransport,
+  TransportRequest,
+  TransportResponse,
+} from '../core/session-id-transport.interface.js';
+import type { CookieAttributes } from '../options/resolve-session-options.js';
+
+/** The token in a cookie. */
+export class CookieTransport implements SessionIdTransport {
+  readonly #plain: SetCookie;
+
+  constructor(
+    private readonly cookie: CookieAttributes,
+    private readonly now: () => number,
+  ) {
+    const { name, domain, path, sameSite, partitioned, priority } = cookie;
+    this.#plain = {
+      name,
+      value: '',
+      path,
+      sameSite,
+      httpOnly: true,
+      ...(domain !== undefined && { domain }),
+      ...(partitioned && { partitioned }),
+      ...(priority !== undefined && { priority }),
+    };
+  }
+
+  read(request: TransportRequest): readonly string[] {
+    const header = request.header('cookie');
+    return header === undefined ? [] : valuesOf(header, this.cookie.name);
+  }
+
+  write(
+    request: TransportRequest,
+    response: TransportResponse,
+    token: string,
+    endsAt: number,
+  ): void {
+    const maxAge = Math.max(1, Math.floor((endsAt - this.now()) / 1_000));
+    this.#send(request, response, {
+      value: token,
+      ...(this.cookie.persistent && { maxAge }),
+    });
+  }
+
+  clear(request: TransportRequest, response: TransportResponse): void {
+    this.#send(request, response, { value: '', maxAge: 0, expires: new Date(0) });
+  }
+
+  #send(request: TransportRequest, response: TransportResponse, part: Partial<SetCookie>): void {
+    const secure = this.cookie.secure === 'auto' ? request.secure : this.cookie.secure;
+    response.append('Set-Cookie', stringifySetCookie({ ...this.#plain, ...part, secure }));
+  }
+}
+
+/**
+ * All values of one cookie. Browsers send a name twice when it was set for different domains or
+ * paths, so the first one proves nothing. Reads past all other cookies without decoding them.
+ */
+function valuesOf(header: string, name: string): string[] {
+  const values: string[] = [];
+  for (let at = header.indexOf(name); at >= 0; at = header.indexOf(name, at + name.length)) {
+    const valueStart = at + name.length + 1;
+    if (header[valueStart - 1] !== '=' || !startsCookie(header, at)) continue;
+    const end = header.indexOf(';', valueStart);
+    values.push(unquoted(header.slice(valueStart, end < 0 ? undefined : end).trim()));
+  }
+  return values;
+}
+
+function startsCookie(header: string, at: number): boolean {
+  let before = at - 1;
+  while (before >= 0 && (header[before] === ' ' || header[before] === '\t')) before--;
+  return before < 0 || header[before] === ';';
+}
+
+function unquoted(value: string): string {
+  return value.length > 1 && value.startsWith('"') && value.endsWith('"')
+    ? value.slice(1, -1)
+    : value;
+}

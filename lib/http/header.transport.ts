@@ -1,0 +1,42 @@
+import type {
+  SessionIdTransport,
+  TransportRequest,
+  TransportResponse,
+} from '../core/session-id-transport.interface.js';
+
+/** The token in a header of its own, both ways; for clients without cookies. */
+export class HeaderTransport implements SessionIdTransport {
+  constructor(private readonly name: string) {}
+
+  read(request: TransportRequest): readonly string[] {
+    const token = request.header(this.name.toLowerCase());
+    return token ? [token] : [];
+  }
+
+  write(_request: TransportRequest, response: TransportResponse, token: string): void {
+    response.append(this.name, token);
+  }
+
+  clear(_request: TransportRequest, response: TransportResponse): void {
+    response.append(this.name, '');
+  }
+}
+
+/**
+ * The token as `Authorization: Session <token>`. `Authorization` is a request header, so the answer
+ * comes in its counterpart: `Authentication-Info: session="<token>"` (RFC 9110, section 11.6.3).
+ */
+export class AuthorizationTransport implements SessionIdTransport {
+  read(request: TransportRequest): readonly string[] {
+    const match = /^session +(\S+)$/i.exec(request.header('authorization') ?? '');
+    return match ? [match[1] as string] : [];
+  }
+
+  write(_request: TransportRequest, response: TransportResponse, token: string): void {
+    response.append('Authentication-Info', `session="${token}"`);
+  }
+
+  clear(_request: TransportRequest, response: TransportResponse): void {
+    response.append('Authentication-Info', 'session=""');
+  }
+}

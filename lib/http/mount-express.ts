@@ -1,0 +1,42 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { TransportRequest } from '../core/session-id-transport.interface.js';
+import type { SessionHost } from './session-host.js';
+
+type Next = (error?: unknown) => void;
+type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
+
+interface ExpressApplication {
+  /** The prototype of this application's requests. */
+  readonly request: object;
+  use(middleware: Middleware): void;
+}
+
+/** Mounts on the application itself, before anything that it adds with `app.use()` later. */
+export function mountOnExpress(application: ExpressApplication, host: SessionHost): void {
+  host.defineSession(application.request);
+  if (!host.routed) application.use(expressMiddleware(host));
+}
+
+/** The corridor as a middleware, for routes chosen by Nest. */
+export function expressMiddleware(host: SessionHost): Middleware {
+  return (request, response, next) =>
+    // Express finds its error handlers from here whenever `next` is called, even after the handler.
+    host.enter(request, response, new ExpressTransportRequest(request), next, (error) => {
+      response.statusCode = 500;
+      next(error);
+    });
+}
+
+class ExpressTransportRequest implements TransportRequest {
+  constructor(private readonly request: IncomingMessage & { readonly secure?: boolean }) {}
+
+  header(name: string): string | undefined {
+    const value = this.request.headers[name];
+    return Array.isArray(value) ? value.join('; ') : value;
+  }
+
+  /** As far as `trust proxy` believes what a proxy says. */
+  get secure(): boolean {
+    return this.request.secure === true;
+  }
+}

@@ -1,0 +1,123 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type {
+  TransportRequest,
+  TransportResponse,
+} from '../core/session-id-transport.interface.js';
+import { corridorOf } from './session-corridor.js';
+import { toHttpException } from './session-http.exception.js';
+import type { SessionHost } from './session-host.js';
+
+type Next = (error?: unknown) => void;
+
+interface FastifyRequest {
+  readonly raw: IncomingMessage;
+  readonly protocol: string;
+}
+
+interface FastifyReply {
+  readonly raw: ServerResponse;
+  header(name: string, value: string): unknown;
+  getHeader(name: string): unknown;
+}
+
+interface FastifyInstance {
+  addHook(
+    name: 'onRequest',
+    hook: (request: FastifyRequest, reply: FastifyReply, done: Next) => void,
+  ): unknown;
+  addHook(
+    name: 'onSend',
+    hook: (
+      request: FastifyRequest,
+      reply: FastifyReply,
+      payload: unknown,
+      done: (error: unknown, payload?: unknown) => void,
+    ) => void,
+  ): unknown;
+  decorateRequest(
+    name: string,
+    accessor: { getter(): unknown; setter?(value: unknown): void },
+  ): unknown;
+}
+
+/**
+ * Mounts as hooks. `onSend` commits whatever goes through Fastify's reply, so that a failure meets
+ * Fastify's error handling; what is written to the raw response (SSE, hijacked replies) meets the gate.
+ */
+export function mountOnFastify(instance: FastifyInstance, host: SessionHost): void {
+  instance.decorateRequest('session', {
+    getter(this: object) {
+      return host.viewOf(this);
+    },
+  } as { getter(): unknown });
+
+  instance.addHook('onRequest', (request, reply, done) => {
+    fastifyRequests.set(request.raw, request);
+    if (host.routed) return done();
+    enter(host, request.raw, reply.raw, done);
+  });
+
+  instance.addHook('onSend', (request, reply, payload, done) => {
+    const corridor = corridorOf(request.raw);
+    if (!corridor) return done(null, payload);
+    const send = () => {
+      corridor.answer(writerOf(reply));
+      done(null, payload);
+    };
+    if (corridor.settled) return send();
+    corridor.commit().then(send, (error: unknown) => done(toHttpException(error)));
+  });
+}
+
+/** The corridor as a middleware, for routes chosen by Nest, which hands over raw requests here. */
+export function fastifyMiddleware(host: SessionHost) {
+  return (raw: IncomingMessage, response: ServerResponse, next: Next): void =>
+    enter(host, raw, response, next);
+}
+
+const fastifyRequests = new WeakMap<IncomingMessage, FastifyRequest>();
+
+function enter(
+  host: SessionHost,
+  raw: IncomingMessage,
+  response: ServerResponse,
+  next: Next,
+): void {
+  host.enter(raw, response, new FastifyTransportRequest(raw), next, (error) =>
+    answerRaw(response, error),
+  );
+}
+
+class FastifyTransportRequest implements TransportRequest {
+  constructor(private readonly raw: IncomingMessage) {}
+
+  header(name: string): string | undefined {
+    const value = this.raw.headers[name];
+    return Array.isArray(value) ? value.join('; ') : value;
+  }
+
+  /** As far as `trustProxy` believes what a proxy says. */
+  get secure(): boolean {
+    return fastifyRequests.get(this.raw)?.protocol === 'https';
+  }
+}
+
+function writerOf(reply: FastifyReply): TransportResponse {
+  return {
+    append: (name, value) => {
+      const before = name.toLowerCase() === 'set-cookie' ? undefined : reply.getHeader(name);
+      // Fastify itself collects cookies; any other header it would replace.
+      reply.header(name, before === undefined ? value : `${String(before)}, ${value}`);
+    },
+    replace: (name, value) => void reply.header(name, value),
+    header: (name) => reply.getHeader(name),
+  };
+}
+
+/** The raw response is out of Fastify's hands, and so of Nest's filters. */
+function answerRaw(response: ServerResponse, error: unknown): void {
+  const { status = 500, response: body = { statusCode: 500, message: 'Internal server error' } } =
+    error as { status?: number; response?: object };
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' });
+  response.end(JSON.stringify(body));
+}

@@ -1,0 +1,107 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type {
+  SessionIdTransport,
+  TransportRequest,
+  TransportResponse,
+} from '../core/session-id-transport.interface.js';
+import { LiveSession } from '../core/live-session.js';
+import type { SessionManager } from '../core/session-manager.js';
+import type { SessionState } from '../core/session-state.js';
+
+/** The request of an adapter, and the raw request of Node that it may wrap. */
+interface RequestLike {
+  readonly raw?: object;
+}
+
+const corridors = new WeakMap<object, SessionCorridor>();
+const current = new AsyncLocalStorage<SessionCorridor>();
+
+/** The corridor of a request of either adapter, `undefined` where there is none. */
+export function corridorOf(request: object): SessionCorridor | undefined {
+  return corridors.get((request as RequestLike).raw ?? request);
+}
+
+/** The corridor of the request in whose course this runs. */
+export function currentCorridor(): SessionCorridor | undefined {
+  return current.getStore();
+}
+
+/** Runs what follows in a request inside its corridor. */
+export function enterCorridor(raw: object, corridor: SessionCorridor, next: () => void): void {
+  corridors.set(raw, corridor);
+  current.run(corridor, next);
+}
+
+/**
+ * What stands between one request and its session: the token is read when the session is first
+ * asked for, the session is committed once before the headers leave, the token goes back.
+ */
+export class SessionCorridor {
+  #session: LiveSession | undefined;
+  #arrivedBy: SessionIdTransport;
+  #failed = false;
+  /** Done: commit and answer happen once. */
+  answered = false;
+
+  constructor(
+    private readonly manager: SessionManager,
+    private readonly transports: readonly SessionIdTransport[],
+    private readonly request: TransportRequest,
+  ) {
+    this.#arrivedBy = transports[0] as SessionIdTransport;
+  }
+
+  /** The session of this request. No I/O. */
+  get session(): LiveSession {
+    return (this.#session ??= this.#open());
+  }
+
+  /** What is known about the session, if anybody has asked for it. */
+  get state(): SessionState | undefined {
+    return this.#session && LiveSession.stateOf(this.#session);
+  }
+
+  /** True if nothing has to be written before the headers leave. */
+  get settled(): boolean {
+    return !this.#session || this.#failed || !this.state?.mayNeedCommit;
+  }
+
+  /** Writes what the request changed. A failure is final: no cookie is set or cleared then. */
+  async commit(): Promise<void> {
+    try {
+      await this.#session?.save();
+    } catch (error) {
+      this.#failed = true;
+      throw error;
+    }
+  }
+
+  /** Tells the client what became of its token; at most once. */
+  answer(response: TransportResponse): void {
+    if (this.answered) return;
+    this.answered = true;
+    const { state } = this;
+    if (!state || this.#failed || state.abandoned || state.skipped) return;
+    if (state.tokenChange === 'keep') return;
+    if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);
+    else {
+      const token = this.manager.tokenOf(state.id as string);
+      this.#arrivedBy.write(this.request, response, token, state.absoluteEnd);
+    }
+    // A cache that kept this answer would hand the session to somebody else (CVE-2023-30861).
+    if (!/\bprivate\b|\bno-store\b/i.test(String(response.header('cache-control') ?? ''))) {
+      response.replace('Cache-Control', 'no-store');
+    }
+    response.append('Vary', 'Cookie');
+  }
+
+  #open(): LiveSession {
+    for (const transport of this.transports) {
+      const tokens = transport.read(this.request);
+      if (tokens.length === 0) continue;
+      this.#arrivedBy = transport;
+      return this.manager.open(tokens);
+    }
+    return this.manager.open([]);
+  }
+}

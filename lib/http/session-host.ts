@@ -1,0 +1,81 @@
+import type { ServerResponse } from 'node:http';
+import { LiveSession } from '../core/live-session.js';
+import type {
+  SessionIdTransport,
+  TransportRequest,
+} from '../core/session-id-transport.interface.js';
+import type { SessionManager } from '../core/session-manager.js';
+import { SessionUnavailableError } from '../core/session.errors.js';
+import type { ResolvedSessionOptions } from '../options/resolve-session-options.js';
+import { ExpressSessionViews } from './express-session-view.js';
+import { gateResponse } from './response-gate.js';
+import { corridorOf, enterCorridor, SessionCorridor } from './session-corridor.js';
+import { toHttpException } from './session-http.exception.js';
+
+type Next = (error?: unknown) => void;
+
+/** What both adapters have in common: how a request gets its session. */
+export class SessionHost {
+  readonly #views: ExpressSessionViews;
+  readonly #eager: boolean;
+  /** Which routes have a session is decided by Nest's own middleware matching. */
+  readonly routed: boolean;
+
+  constructor(
+    private readonly manager: SessionManager,
+    private readonly transports: readonly SessionIdTransport[],
+    options: Pick<ResolvedSessionOptions, 'cookie' | 'loading' | 'forRoutes' | 'exclude'>,
+  ) {
+    this.#views = new ExpressSessionViews(options.cookie);
+    this.#eager = options.loading === 'eager';
+    this.routed = options.forRoutes !== undefined || options.exclude !== undefined;
+  }
+
+  /** Opens the corridor of a request and runs the rest of it inside. */
+  enter(
+    raw: object,
+    response: ServerResponse,
+    request: TransportRequest,
+    next: Next,
+    onFailure: Next,
+  ): void {
+    if (corridorOf(raw)) return next();
+    const corridor = new SessionCorridor(this.manager, this.transports, request);
+    gateResponse(response, corridor, (error) => onFailure(toHttpException(error)));
+    enterCorridor(raw, corridor, this.#eager ? () => loadFirst(corridor, next) : next);
+  }
+
+  /** `req.session`: the session as express-session would show it. */
+  viewOf(request: object): object | undefined {
+    const corridor = corridorOf(request);
+    return corridor && this.#views.of(corridor.session);
+  }
+
+  /** Defines `session` on the prototype of an adapter's requests: no cost for each request. */
+  defineSession(prototype: object): void {
+    const host = this;
+    Object.defineProperty(prototype, 'session', {
+      configurable: true,
+      get(this: object) {
+        return host.viewOf(this);
+      },
+      set() {
+        throw new SessionUnavailableError(
+          'req.session cannot be replaced: change its properties, or `await session.destroy()`.',
+        );
+      },
+    });
+  }
+}
+
+/**
+ * For middleware that reads `req.session` at once. Whether the route counts as activity is not
+ * known yet: the interceptor makes up for it.
+ */
+function loadFirst({ session }: SessionCorridor, next: Next): void {
+  LiveSession.stateOf(session).passive = true;
+  session.load().then(
+    () => next(),
+    (error: unknown) => next(toHttpException(error)),
+  );
+}

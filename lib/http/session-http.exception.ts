@@ -1,0 +1,36 @@
+import { HttpException } from '@nestjs/common';
+import { STATUS_CODES } from 'node:http';
+import { SessionError, type SessionErrorCode } from '../core/session.errors.js';
+
+/** Which status an error of ours has at the face; what is not here is the server's own fault: 500. */
+const STATUS: Partial<Record<SessionErrorCode, number>> = {
+  SESSION_REQUIRED: 401,
+  SESSION_FORBIDDEN: 403,
+  SESSION_CONFLICT: 409,
+  SESSION_TOO_LARGE: 413,
+  SESSION_STORE_UNAVAILABLE: 503,
+  SESSION_FORMAT_UNSUPPORTED: 503,
+  SESSION_DAMAGED: 503,
+};
+
+/**
+ * An error of this library as an answer: the status, and a body with a `code` that a program can
+ * read. The original error is its `cause`.
+ */
+export class SessionHttpException extends HttpException {
+  constructor(
+    readonly code: SessionErrorCode,
+    status: number,
+    cause: SessionError,
+  ) {
+    const error = STATUS_CODES[status];
+    super({ statusCode: status, code, message: cause.message, error }, status, { cause });
+  }
+}
+
+/** An error of ours with its status; any other error as it is. The only place that knows statuses. */
+export function toHttpException(error: unknown): unknown {
+  if (!(error instanceof SessionError)) return error;
+  const status = STATUS[error.code];
+  return status === undefined ? error : new SessionHttpException(error.code, status, error);
+}

@@ -1,0 +1,159 @@
+import { systemClock, type Clock } from '../core/clock.js';
+import { toMilliseconds } from '../core/duration.js';
+import { jsonSessionCodec } from '../core/json-session.codec.js';
+import type { SessionCodec } from '../core/session-codec.interface.js';
+import type { SessionIdTransport } from '../core/session-id-transport.interface.js';
+import type { SessionStore } from '../core/session-store.interface.js';
+import { SessionOptionsError } from '../core/session.errors.js';
+import { validatorOf } from './schema-validation.js';
+import type {
+  ExcludedRoutes,
+  SessionModuleOptions,
+  SessionRoutes,
+  TransportName,
+} from './session-module.options.js';
+import { problemsOf } from './session-options.validation.js';
+
+/** The session cookie, as it was decided at boot. It is always HttpOnly. */
+export interface CookieAttributes {
+  readonly name: string;
+  readonly domain?: string | undefined;
+  readonly path: string;
+  readonly sameSite: 'lax' | 'strict' | 'none';
+  /** `'auto'`: exactly on encrypted requests. */
+  readonly secure: boolean | 'auto';
+  readonly partitioned: boolean;
+  readonly priority?: 'low' | 'medium' | 'high' | undefined;
+  /** Survives the browser, until the absolute end of the session. */
+  readonly persistent: boolean;
+}
+
+/** Options as the rest of the library reads them: complete, checked, in milliseconds, frozen. */
+export interface ResolvedSessionOptions {
+  readonly redis: SessionModuleOptions['redis'];
+  readonly store: 'redis' | 'memory' | SessionStore;
+  /** The memory store was not asked for by name. */
+  readonly memoryByDefault: boolean;
+  readonly bootWithoutStore: boolean;
+  readonly idleTimeout: number;
+  readonly absoluteTimeout: number;
+  readonly touchAfter: number;
+  readonly regenerateGrace: number;
+  readonly keyPrefix: string;
+  readonly secrets: readonly string[];
+  readonly cookie: CookieAttributes;
+  readonly transports: readonly (TransportName | SessionIdTransport)[];
+  readonly validate: ReturnType<typeof validatorOf>;
+  readonly maxBytes: number;
+  readonly codec: SessionCodec;
+  readonly clock: Clock;
+  readonly loading: 'lazy' | 'eager';
+  readonly forRoutes: SessionRoutes | undefined;
+  readonly exclude: ExcludedRoutes | undefined;
+}
+
+/**
+ * Checks what an application said, and completes it. The only place with defaults.
+ *
+ * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) with all problems at once
+ */
+export function resolveSessionOptions(
+  options: SessionModuleOptions = {},
+  environment: string | undefined = process.env.NODE_ENV,
+): ResolvedSessionOptions {
+  const problems = problemsOf(options);
+  if (problems.length > 0) throw new SessionOptionsError(problems);
+  const resolved = complete(options);
+  const contradictions = contradictionsOf(options, resolved, environment);
+  if (contradictions.length > 0) throw new SessionOptionsError(contradictions);
+  return Object.freeze(resolved);
+}
+
+function complete(options: SessionModuleOptions): ResolvedSessionOptions {
+  const idleTimeout = toMilliseconds(options.idleTimeout ?? '30m') as number;
+  const touchAfter = toMilliseconds(options.touchAfter ?? Math.min(60_000, idleTimeout / 10));
+  return {
+    redis: options.redis,
+    store: options.store ?? (options.redis === undefined ? 'memory' : 'redis'),
+    memoryByDefault: options.store === undefined && options.redis === undefined,
+    bootWithoutStore: options.bootWithoutStore ?? false,
+    idleTimeout,
+    absoluteTimeout: toMilliseconds(options.absoluteTimeout ?? '24h') as number,
+    touchAfter: touchAfter as number,
+    regenerateGrace: toMilliseconds(options.regenerateGrace ?? '30s') as number,
+    keyPrefix: options.keyPrefix ?? 'sess',
+    secrets: Object.freeze(options.secret === undefined ? [] : [options.secret].flat()),
+    cookie: completeCookie(options.cookie),
+    transports: Object.freeze([options.transport ?? ('cookie' as const)].flat()),
+    validate: validatorOf(options.schema),
+    maxBytes: options.maxBytes ?? 65_536,
+    codec: options.codec ?? jsonSessionCodec,
+    clock: options.clock ?? systemClock,
+    loading: options.loading ?? 'lazy',
+    forRoutes: options.forRoutes,
+    exclude: options.exclude,
+  };
+}
+
+function completeCookie(cookie: SessionModuleOptions['cookie'] = {}): CookieAttributes {
+  const secure = cookie.secure ?? true;
+  const prefixed = secure === true && cookie.domain === undefined && (cookie.path ?? '/') === '/';
+  return Object.freeze({
+    name: cookie.name ?? (prefixed ? '__Host-session' : 'session'),
+    domain: cookie.domain,
+    path: cookie.path ?? '/',
+    sameSite: cookie.sameSite ?? 'lax',
+    secure,
+    partitioned: cookie.partitioned ?? false,
+    priority: cookie.priority,
+    persistent: cookie.persistent ?? false,
+  });
+}
+
+/** What is wrong although each option alone is right. */
+function contradictionsOf(
+  options: SessionModuleOptions,
+  resolved: ResolvedSessionOptions,
+  environment: string | undefined,
+): string[] {
+  const problems: string[] = [];
+  const unless = (right: boolean, problem: string) => right || problems.push(problem);
+
+  const { idleTimeout, absoluteTimeout, touchAfter } = resolved;
+  unless(
+    absoluteTimeout >= idleTimeout,
+    `absoluteTimeout (${absoluteTimeout} ms) is shorter than idleTimeout (${idleTimeout} ms): make it at least as long`,
+  );
+  unless(
+    touchAfter < idleTimeout,
+    `touchAfter (${touchAfter} ms) is not shorter than idleTimeout (${idleTimeout} ms), so sessions in use would end: use a tenth of it, or leave it out`,
+  );
+  unless(
+    !(options.redis !== undefined && options.store !== undefined),
+    `redis and store are both given: leave one of them out`,
+  );
+  unless(
+    !(resolved.memoryByDefault && environment === 'production'),
+    `neither redis nor store is given, and in production sessions in one process's memory would be lost at each restart and unknown to other nodes: give redis, or write store: 'memory' if that is what you want`,
+  );
+
+  const { name, domain, path, secure, sameSite, partitioned } = resolved.cookie;
+  const lower = name.toLowerCase();
+  unless(
+    !lower.startsWith('__host-') || (secure === true && domain === undefined && path === '/'),
+    `cookie.name begins with __Host-, which browsers accept only with secure: true, path: '/' and no domain: set these, or choose another name`,
+  );
+  unless(
+    !lower.startsWith('__secure-') || secure === true,
+    `cookie.name begins with __Secure-, which browsers accept only with secure: true: set it, or choose another name`,
+  );
+  unless(
+    sameSite !== 'none' || secure === true,
+    `cookie.sameSite is 'none', which browsers accept only with secure: true: set it`,
+  );
+  unless(
+    !partitioned || secure === true,
+    `cookie.partitioned is accepted by browsers only with secure: true: set it`,
+  );
+  return problems;
+}

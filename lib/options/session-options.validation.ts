@@ -1,0 +1,212 @@
+import { IsOptional, ValidateBy, validateSync, type ValidationArguments } from 'class-validator';
+import { toMilliseconds } from '../core/duration.js';
+import { isRedisClient } from '../stores/redis/redis-client.js';
+import type { SessionModuleOptions } from './session-module.options.js';
+
+/** Optional, and if given it must pass; the message says what is wrong and how to mend it. */
+function Check(remedy: string, validate: (value: unknown) => boolean): PropertyDecorator {
+  const check = ValidateBy({
+    name: 'option',
+    validator: {
+      validate,
+      defaultMessage: (args?: ValidationArguments) =>
+        `${args?.property} ${described(args?.value, args?.property)}: ${remedy}`,
+    },
+  });
+  return (target, property) => {
+    IsOptional()(target, property);
+    check(target, property);
+  };
+}
+
+/** A wrong value as it may be shown: never one that could be a secret. */
+function described(value: unknown, property: string | undefined): string {
+  if (property === 'secret' || property === 'redis') return 'cannot be used';
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
+    return `is ${JSON.stringify(value)}`;
+  }
+  return Array.isArray(value) ? 'is a list that does not fit' : `is of type ${typeof value}`;
+}
+
+const oneOf = (...allowed: unknown[]) =>
+  [
+    `use ${allowed.map((value) => JSON.stringify(value)).join(' or ')}`,
+    (value: unknown) => allowed.includes(value),
+  ] as const;
+
+const boolean = oneOf(true, false);
+
+function duration(least: number, example: string) {
+  return [
+    `use a duration such as '${example}', or milliseconds, of at least ${least} ms`,
+    (value: unknown) => (toMilliseconds(value) ?? -1) >= least,
+  ] as const;
+}
+
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const DOMAIN = /^\.?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/i;
+const PATH = /^\/[\x20-\x3a\x3c-\x7e]*$/;
+const PREFIX = /^[\x21-\x7a|~]{1,64}$/;
+const TRANSPORTS: readonly unknown[] = ['cookie', 'x-auth-token', 'authorization'];
+const KNOWN_SECRETS = /^(.)\1*$|secret|change[-_ ]?me|keyboard cat|password|your[-_ ]/i;
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null;
+const hasMethods = (value: unknown, ...names: string[]): boolean =>
+  isObject(value) && names.every((name) => typeof value[name] === 'function');
+const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);
+
+class CookieRules {
+  @Check(
+    "use letters, digits and ! # $ % & ' * + - . ^ _ ` | ~",
+    (v) => typeof v === 'string' && TOKEN.test(v),
+  )
+  name?: unknown;
+
+  @Check("use a host name such as 'example.com'", (v) => typeof v === 'string' && DOMAIN.test(v))
+  domain?: unknown;
+
+  @Check(
+    "use a path that begins with '/', without ';' and control characters",
+    (v) => typeof v === 'string' && PATH.test(v),
+  )
+  path?: unknown;
+
+  @Check(...oneOf('lax', 'strict', 'none'))
+  sameSite?: unknown;
+
+  @Check(...oneOf(true, false, 'auto'))
+  secure?: unknown;
+
+  @Check(...boolean)
+  partitioned?: unknown;
+
+  @Check(...oneOf('low', 'medium', 'high'))
+  priority?: unknown;
+
+  @Check(...boolean)
+  persistent?: unknown;
+}
+
+class ModuleRules {
+  @Check(
+    "use a URL such as 'redis://localhost:6379', ioredis options, or a client; an undefined `url` often is a missing environment variable",
+    isRedis,
+  )
+  redis?: unknown;
+
+  @Check(
+    "use 'memory' or an object with the methods of SessionStore",
+    (v) => v === 'memory' || isStore(v),
+  )
+  store?: unknown;
+
+  @Check(...boolean)
+  bootWithoutStore?: unknown;
+
+  @Check(...duration(1_000, '30m'))
+  idleTimeout?: unknown;
+
+  @Check(...duration(1_000, '24h'))
+  absoluteTimeout?: unknown;
+
+  @Check(...duration(0, '60s'))
+  touchAfter?: unknown;
+
+  @Check(...duration(0, '30s'))
+  regenerateGrace?: unknown;
+
+  @Check(
+    "use 1 to 64 visible characters without '{' and '}'",
+    (v) => typeof v === 'string' && PREFIX.test(v),
+  )
+  keyPrefix?: unknown;
+
+  @Check(
+    'use one or more different random strings of at least 32 characters, made for example by `openssl rand -base64 32`',
+    areSecrets,
+  )
+  secret?: unknown;
+
+  @Check('use an object of cookie options', isObject)
+  cookie?: unknown;
+
+  @Check(
+    "use 'cookie', 'x-auth-token', 'authorization', an object with read, write and clear, or a list of these",
+    areTransports,
+  )
+  transport?: unknown;
+
+  @Check(
+    'use a class with class-validator decorators or a Standard Schema',
+    (v) => typeof v === 'function' || (isObject(v) && '~standard' in v),
+  )
+  schema?: unknown;
+
+  @Check(
+    'use a whole number of bytes from 256 to 536870912',
+    (v) => Number.isInteger(v) && (v as number) >= 256 && (v as number) <= 536_870_912,
+  )
+  maxBytes?: unknown;
+
+  @Check('use an object with encode and decode', (v) => hasMethods(v, 'encode', 'decode'))
+  codec?: unknown;
+
+  @Check('use an object with now()', (v) => hasMethods(v, 'now'))
+  clock?: unknown;
+
+  @Check(...oneOf('lazy', 'eager'))
+  loading?: unknown;
+
+  @Check("use a list as in MiddlewareConsumer's forRoutes(...)", Array.isArray)
+  forRoutes?: unknown;
+
+  @Check("use a list as in MiddlewareConsumer's exclude(...)", Array.isArray)
+  exclude?: unknown;
+}
+
+/** What is wrong with each single option. */
+export function problemsOf(options: SessionModuleOptions): string[] {
+  const problems = violations(new ModuleRules(), options, '');
+  return isObject(options.cookie)
+    ? [...problems, ...violations(new CookieRules(), options.cookie, 'cookie.')]
+    : problems;
+}
+
+function violations(rules: object, values: object, prefix: string): string[] {
+  const known = new Set(Object.keys(rules));
+  const unknown = Object.keys(values).filter((name) => !known.has(name));
+  const errors = validateSync(Object.assign(rules, values), { forbidUnknownValues: false });
+  return [
+    ...unknown.map((name) => `${prefix}${name} is no option: use ${[...known].join(', ')}`),
+    ...errors.flatMap((error) =>
+      Object.values(error.constraints ?? {}).map((message) => prefix + message),
+    ),
+  ];
+}
+
+function isRedis(value: unknown): boolean {
+  if (typeof value === 'string') return /^rediss?:\/\/\S+$/.test(value);
+  if (!isObject(value) || Array.isArray(value)) return false;
+  if (isRedisClient(value)) return true;
+  return !('url' in value) || (typeof value.url === 'string' && isRedis(value.url));
+}
+
+const isStore = (value: unknown): boolean =>
+  hasMethods(value, 'load', 'create', 'save', 'touch', 'delete', 'count', 'ping');
+
+function areSecrets(value: unknown): boolean {
+  const secrets = asList(value);
+  if (secrets.length === 0 || new Set(secrets).size !== secrets.length) return false;
+  return secrets.every(
+    (secret) => typeof secret === 'string' && secret.length >= 32 && !KNOWN_SECRETS.test(secret),
+  );
+}
+
+function areTransports(value: unknown): boolean {
+  const transports = asList(value);
+  return (
+    transports.length > 0 &&
+    transports.every((one) => TRANSPORTS.includes(one) || hasMethods(one, 'read', 'write', 'clear'))
+  );
+}

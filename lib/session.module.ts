@@ -1,0 +1,98 @@
+import {
+  Inject,
+  Logger,
+  Module,
+  type DynamicModule,
+  type MiddlewareConsumer,
+  type NestModule,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { SessionGuard } from './access/session.guard.js';
+import type { SessionStore } from './core/session-store.interface.js';
+import { expressMiddleware, mountOnExpress } from './http/mount-express.js';
+import { fastifyMiddleware, mountOnFastify } from './http/mount-fastify.js';
+import { SessionHost } from './http/session-host.js';
+import type { ResolvedSessionOptions } from './options/resolve-session-options.js';
+import type { SessionModuleOptions } from './options/session-module.options.js';
+import { SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
+import { ConfigurableModuleClass, type ASYNC_OPTIONS_TYPE } from './session.module-definition.js';
+import { sessionProviders } from './session.providers.js';
+import { SessionService } from './session.service.js';
+
+/** Options of `forRootAsync`: `useFactory`, `useClass` or `useExisting`, with `imports` and `inject`. */
+export type SessionModuleAsyncOptions = typeof ASYNC_OPTIONS_TYPE;
+
+/**
+ * Distributed sessions for a Nest application. Global, and mounted on Express or Fastify by itself,
+ * whatever the order of imports.
+ *
+ * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) at boot for wrong options
+ * @example
+ * \@Module({ imports: [SessionModule.forRoot({ redis: process.env.REDIS_URL })] })
+ */
+@Module({
+  providers: sessionProviders,
+  exports: [SessionService, SessionGuard, SESSION_STORE],
+})
+export class SessionModule
+  extends ConfigurableModuleClass
+  implements NestModule, OnApplicationShutdown
+{
+  constructor(
+    @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost | undefined,
+    @Inject(SessionHost) private readonly host: SessionHost,
+    @Inject(SESSION_OPTIONS) private readonly options: ResolvedSessionOptions,
+    @Inject(SESSION_STORE) private readonly store: SessionStore,
+  ) {
+    super();
+    // Now, not when the application starts: middleware that main.ts adds comes after the session's.
+    if (adapterHost?.httpAdapter) this.#mount();
+    else adapterHost?.init$?.subscribe(() => this.#mount());
+  }
+
+  /** Sessions with the given options; without any, in memory and for development only. */
+  static override forRoot(
+    options: SessionModuleOptions & { isGlobal?: boolean } = {},
+  ): DynamicModule {
+    return super.forRoot(options);
+  }
+
+  /** Sessions with options from a factory, for example from a configuration service. */
+  static override forRootAsync(options: SessionModuleAsyncOptions): DynamicModule {
+    return super.forRootAsync(options);
+  }
+
+  /** Only where `forRoutes` or `exclude` are given: then Nest decides which routes match. */
+  configure(consumer: MiddlewareConsumer): void {
+    if (!this.host.routed) return;
+    const fastify = this.#adapterType === 'fastify';
+    const middleware = fastify ? fastifyMiddleware(this.host) : expressMiddleware(this.host);
+    consumer
+      .apply(middleware)
+      .exclude(...(this.options.exclude ?? []))
+      .forRoutes(...(this.options.forRoutes ?? ['{*path}']));
+  }
+
+  /** Requests that are still running finish before this: they can commit. */
+  async onApplicationShutdown(): Promise<void> {
+    await this.store.close?.();
+  }
+
+  get #adapterType(): string | undefined {
+    return this.adapterHost?.httpAdapter?.getType();
+  }
+
+  #mount(): void {
+    const instance: unknown = this.adapterHost?.httpAdapter.getInstance();
+    if (this.#adapterType === 'express') {
+      mountOnExpress(instance as Parameters<typeof mountOnExpress>[0], this.host);
+    } else if (this.#adapterType === 'fastify') {
+      mountOnFastify(instance as Parameters<typeof mountOnFastify>[0], this.host);
+    } else {
+      new Logger(SessionModule.name).warn(
+        `The HTTP adapter "${this.#adapterType}" is not known: requests have no session. Use Express or Fastify.`,
+      );
+    }
+  }
+}

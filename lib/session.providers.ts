@@ -1,0 +1,84 @@
+import { Logger, type Provider } from '@nestjs/common';
+import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
+import { SessionExceptionFilter } from './access/session-exception.filter.js';
+import { SessionGuard } from './access/session.guard.js';
+import { SessionInterceptor } from './access/session.interceptor.js';
+import type { SessionIdTransport } from './core/session-id-transport.interface.js';
+import { SessionLifetime } from './core/session-lifetime.js';
+import { SessionManager } from './core/session-manager.js';
+import type { SessionStore } from './core/session-store.interface.js';
+import { CookieTransport } from './http/cookie.transport.js';
+import { AuthorizationTransport, HeaderTransport } from './http/header.transport.js';
+import { SessionHost } from './http/session-host.js';
+import {
+  resolveSessionOptions,
+  type ResolvedSessionOptions,
+} from './options/resolve-session-options.js';
+import type { SessionModuleOptions } from './options/session-module.options.js';
+import { Keyring } from './security/keyring.js';
+import { HmacSessionIdSigner } from './security/session-id.signer.js';
+import { SESSION_MODULE_OPTIONS, SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
+import { SessionService } from './session.service.js';
+import { MemorySessionStore } from './stores/memory/memory-session.store.js';
+import { openRedisStore } from './stores/redis/open-redis-store.js';
+
+const logger = new Logger('SessionModule');
+
+/** Everything that the module consists of: the only place that says `new`. */
+export const sessionProviders: Provider[] = [
+  {
+    provide: SESSION_OPTIONS,
+    useFactory: (options?: SessionModuleOptions) => resolveSessionOptions(options),
+    inject: [{ token: SESSION_MODULE_OPTIONS, optional: true }],
+  },
+  { provide: SESSION_STORE, useFactory: openStore, inject: [SESSION_OPTIONS] },
+  { provide: SessionManager, useFactory: createManager, inject: [SESSION_OPTIONS, SESSION_STORE] },
+  { provide: SessionHost, useFactory: createHost, inject: [SESSION_OPTIONS, SessionManager] },
+  SessionService,
+  SessionGuard,
+  { provide: APP_INTERCEPTOR, useClass: SessionInterceptor },
+  { provide: APP_FILTER, useClass: SessionExceptionFilter },
+];
+
+async function openStore(options: ResolvedSessionOptions): Promise<SessionStore> {
+  if (options.store === 'memory') {
+    if (options.memoryByDefault) {
+      logger.warn(
+        'Sessions are kept in the memory of this process: other nodes do not see them, a restart ends them. Give `redis`, or `store: "memory"` to say that this is meant.',
+      );
+    }
+    return new MemorySessionStore(options.clock);
+  }
+  if (options.store !== 'redis') return options.store;
+  return openRedisStore(options.redis!, {
+    keyPrefix: options.keyPrefix,
+    bootWithoutStore: options.bootWithoutStore,
+    onTrouble: (message) => logger.warn(message),
+  });
+}
+
+function createManager(options: ResolvedSessionOptions, store: SessionStore): SessionManager {
+  return new SessionManager({
+    store,
+    codec: options.codec,
+    signer: new HmacSessionIdSigner(new Keyring(options.secrets)),
+    lifetime: new SessionLifetime(options),
+    clock: options.clock,
+    maxBytes: options.maxBytes,
+    grace: options.regenerateGrace,
+    validate: options.validate,
+    onRejected: (reason, handle) =>
+      logger.debug(`Session refused: ${reason}${handle ? ` (handle ${handle})` : ''}`),
+  });
+}
+
+function createHost(options: ResolvedSessionOptions, manager: SessionManager): SessionHost {
+  const now = () => options.clock.now();
+  const transports = options.transports.map((transport): SessionIdTransport => {
+    if (transport === 'cookie') return new CookieTransport(options.cookie, now);
+    if (transport === 'x-auth-token') return new HeaderTransport('X-Auth-Token');
+    if (transport === 'authorization') return new AuthorizationTransport();
+    return transport;
+  });
+  return new SessionHost(manager, transports, options);
+}

@@ -1,0 +1,104 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { SessionManager } from './core/session-manager.js';
+import { SessionConflictError } from './core/session.errors.js';
+import type { AuthenticateOptions, Session, SessionData } from './core/session.js';
+import { currentCorridor } from './http/session-corridor.js';
+
+/** A session to create outside a request. */
+export interface CreateSessionOptions extends AuthenticateOptions {
+  /** Whose session it is. @default none: an anonymous session */
+  principal?: string;
+  /** First attributes. @default none */
+  data?: SessionData & Record<string, unknown>;
+}
+
+/** Attempts of {@link SessionService.update} before it gives up. */
+const UPDATE_ATTEMPTS = 10;
+
+/**
+ * Sessions from anywhere: in a request, a job, a microservice.
+ *
+ * Reading through this service is no activity of the session's user: it extends nothing.
+ * All methods fail with `SESSION_STORE_UNAVAILABLE` if the store does not answer.
+ */
+@Injectable()
+export class SessionService {
+  readonly #manager: SessionManager;
+
+  constructor(@Inject(SessionManager) manager: SessionManager) {
+    this.#manager = manager;
+  }
+
+  /**
+   * The session of the request in whose course this is called, `undefined` outside of requests and
+   * on routes that have none. Not loaded: `await session.load()` before you read it.
+   */
+  current(): Session | undefined {
+    const corridor = currentCorridor();
+    return corridor?.state?.skipped ? undefined : corridor?.session;
+  }
+
+  /** Stores a new session and returns it, with the id that its client needs. */
+  async create(options: CreateSessionOptions = {}): Promise<Session> {
+    const session = this.#manager.open([]);
+    for (const [key, value] of Object.entries(options.data ?? {})) session.set(key, value);
+    if (options.principal !== undefined) await session.authenticate(options.principal, options);
+    await this.#manager.store(session);
+    return session;
+  }
+
+  /** The session with this handle, `undefined` if there is none. Write with `save()`. */
+  find(handle: string): Promise<Session | undefined> {
+    return this.#manager.openByHandle(handle);
+  }
+
+  /** The session with this id, `undefined` if there is none. Write with `save()`. */
+  get(id: string): Promise<Session | undefined> {
+    return this.#manager.openById(id);
+  }
+
+  /**
+   * Changes a session by compare-and-set: if somebody else was faster, `change` runs again on what is
+   * there then. So it must do nothing but change the session.
+   *
+   * @returns the changed session, `undefined` if there is none
+   * @throws SessionConflictError (`SESSION_CONFLICT`) after ten attempts
+   * @example await sessions.update(handle, (session) => session.set('tier', 'gold'));
+   */
+  async update(
+    handle: string,
+    change: (session: Session) => void | Promise<void>,
+  ): Promise<Session | undefined> {
+    for (let attempt = 0; attempt < UPDATE_ATTEMPTS; attempt++) {
+      const session = await this.find(handle);
+      if (!session) return undefined;
+      await change(session);
+      try {
+        return (await session.save({ ifUnchanged: true })) ? session : undefined;
+      } catch (error) {
+        if (!(error instanceof SessionConflictError)) throw error;
+      }
+    }
+    throw new SessionConflictError();
+  }
+
+  /** Ends a session; `false` if there was none. No request that is still running brings it back. */
+  revoke(handle: string): Promise<boolean> {
+    return this.#manager.revoke(handle);
+  }
+
+  /** Starts a session's idle window anew; `false` if there is no such session. */
+  touch(handle: string): Promise<boolean> {
+    return this.#manager.touchHandle(handle);
+  }
+
+  /** How many sessions are stored. Walks the key space: for operators, not for each request. */
+  count(): Promise<number> {
+    return this.#manager.count();
+  }
+
+  /** Resolves if the store answers now; for health checks. */
+  ping(): Promise<void> {
+    return this.#manager.ping();
+  }
+}

@@ -1,0 +1,82 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { Redis } from 'ioredis';
+
+/** A free port of the loopback interface. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Where a program is, `undefined` if it is not installed. */
+export function findBinary(...names: string[]): string | undefined {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  return names.flatMap((name) => folders.map((dir) => join(dir, name))).find((p) => existsSync(p));
+}
+
+/** A redis-server of our own, on a free port, in a directory of its own, ended by its process id. */
+export class RedisServer {
+  #child: ChildProcess | undefined;
+  readonly directory = mkdtempSync(join(tmpdir(), 'session-redis-'));
+
+  private constructor(
+    readonly port: number,
+    private readonly args: readonly string[],
+  ) {}
+
+  static async start(args: readonly string[] = []): Promise<RedisServer> {
+    const server = new RedisServer(await freePort(), args);
+    await server.run();
+    return server;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  get pid(): number {
+    return this.#child?.pid as number;
+  }
+
+  /** Starts it (again, on the same port) and waits until it answers. */
+  async run(): Promise<void> {
+    const binary = process.env.REDIS_SERVER_BIN ?? findBinary('redis-server');
+    if (!binary) throw new Error('redis-server is missing: apt-get install redis-server');
+    const common = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.directory];
+    const quiet = ['--save', '', '--appendonly', 'no', '--loglevel', 'warning'];
+    this.#child = spawn(binary, [...common, ...quiet, ...this.args], { stdio: 'ignore' });
+    const client = new Redis(this.port, '127.0.0.1', {
+      retryStrategy: () => 20,
+      maxRetriesPerRequest: 500,
+    });
+    client.on('error', () => undefined);
+    await client.ping();
+    client.disconnect();
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child?.kill(name);
+  }
+
+  /** Ends the process at once; `run()` starts it again. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, 'exit');
+    child.kill('SIGKILL');
+    await gone;
+  }
+
+  async stop(): Promise<void> {
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
