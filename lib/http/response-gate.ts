@@ -15,7 +15,7 @@ export function gateResponse(
   corridor: SessionCorridor,
   onFailure: (error: unknown) => void,
 ): void {
-  let phase: 'closed' | 'waiting' | 'open' = 'closed';
+  let phase: 'closed' | 'waiting' | 'open' | 'failed' = 'closed';
   let waiting: (() => void)[] = [];
   let writerWaits = false;
 
@@ -34,7 +34,7 @@ export function gateResponse(
 
   const fail = (error: unknown) => {
     Reflect.deleteProperty(response, 'headersSent');
-    phase = 'open';
+    phase = 'failed';
     waiting = [];
     for (const name of ABOUT_THE_BODY) response.removeHeader(name);
     onFailure(error);
@@ -44,6 +44,8 @@ export function gateResponse(
   const mayPass = (): boolean => {
     if (phase === 'open') return true;
     if (phase === 'waiting') return false;
+    // What the dropped answer still writes must not run into the end of the one that took its place.
+    if (phase === 'failed') return !response.writableEnded;
     if (corridor.answered || corridor.settled) {
       open();
       return true;
@@ -62,7 +64,7 @@ export function gateResponse(
     Object.assign(response, {
       [method]: (...args: unknown[]): R => {
         if (mayPass()) return pass(args);
-        waiting.push(() => pass(args));
+        if (phase === 'waiting') waiting.push(() => pass(args));
         return meanwhile();
       },
     });

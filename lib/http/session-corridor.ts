@@ -63,12 +63,14 @@ export class SessionCorridor {
 
   /** True if nothing has to be written before the headers leave. */
   get settled(): boolean {
-    return !this.#session || this.#failed || !this.state?.mayNeedCommit;
+    const { state } = this;
+    return !state || this.#failed || (!state.mayNeedCommit && !isLoading(state));
   }
 
   /** Writes what the request changed. A failure is final: no cookie is set or cleared then. */
   async commit(): Promise<void> {
     try {
+      if (this.state && isLoading(this.state)) await this.#handlerStarted(this.state);
       await this.#session?.save();
     } catch (error) {
       this.#failed = true;
@@ -95,6 +97,15 @@ export class SessionCorridor {
     response.append('Vary', 'Cookie');
   }
 
+  /**
+   * Nest sends the headers of an event stream while the session that its handler asked for is still
+   * being read: they wait until the handler has run.
+   */
+  async #handlerStarted(state: SessionState): Promise<void> {
+    await state.loading;
+    await new Promise(setImmediate);
+  }
+
   #open(): LiveSession {
     for (const transport of this.transports) {
       const tokens = transport.read(this.request);
@@ -105,3 +116,5 @@ export class SessionCorridor {
     return this.manager.open([]);
   }
 }
+
+const isLoading = (state: SessionState): boolean => !state.loaded && state.loading !== undefined;
