@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { isHandle } from './session-id.js';
 import { SessionFormatError } from './session.errors.js';
 import { VERSION_LENGTH, type StoredValue } from './session-store.interface.js';
 
@@ -43,6 +44,8 @@ export interface LiveRecord {
 export interface RetiredRecord {
   readonly kind: 'retired';
   readonly version: string;
+  /** The successor's handle: enough to end it, not to use it. */
+  readonly successor: string;
   readonly sealed: string;
   readonly privileged: boolean;
   /** Until when it leads on, in milliseconds since the epoch; the record itself may stay longer. */
@@ -86,7 +89,7 @@ export function encodeLive(
 
 export function encodeRetired(record: Omit<RetiredRecord, 'kind'>): StoredValue {
   const kind = record.privileged ? RETIRED_PRIVILEGED : RETIRED;
-  return `${record.version}${kind}${record.until}.${record.sealed}`;
+  return `${record.version}${kind}${record.until}.${record.successor}.${record.sealed}`;
 }
 
 /**
@@ -100,14 +103,21 @@ export function decodeRecord(value: StoredValue): SessionRecord | undefined {
   const rest = VERSION_LENGTH + 1;
   if (kind === LIVE) return decodeLive(version, value, rest);
   if (kind === RETIRED || kind === RETIRED_PRIVILEGED) {
-    const dot = value.indexOf('.', rest);
-    const until = Number(value.slice(rest, dot));
-    if (dot < 0 || !Number.isFinite(until)) return undefined;
-    const privileged = kind === RETIRED_PRIVILEGED;
-    return { kind: 'retired', version, until, sealed: value.slice(dot + 1), privileged };
+    return decodeRetired(version, kind === RETIRED_PRIVILEGED, value.slice(rest));
   }
   if (/^[0-9a-f]{8}[A-Za-z0-9_-]{6}[2-9A-Z]/.test(value)) throw new SessionFormatError();
   return undefined;
+}
+
+function decodeRetired(
+  version: string,
+  privileged: boolean,
+  text: string,
+): RetiredRecord | undefined {
+  const [end = '', successor = '', sealed = ''] = text.split('.');
+  const until = Number(end);
+  if (!Number.isFinite(until) || !isHandle(successor) || sealed === '') return undefined;
+  return { kind: 'retired', version, until, successor, sealed, privileged };
 }
 
 function decodeLive(version: string, value: string, start: number): LiveRecord | undefined {

@@ -3,6 +3,7 @@ import { SessionChanges, type EncodedContents } from './session-changes.js';
 import type { SessionCodec } from './session-codec.interface.js';
 import { bucketOf, handleOf, newSessionId } from './session-id.js';
 import type { LiveRecord, RecordHeader } from './session-record.js';
+import { SessionStoreUnavailableError } from './session.errors.js';
 
 /** An intent to continue under a new id. */
 export type Renewal =
@@ -46,6 +47,8 @@ export class SessionState {
   skipped = false;
   /** A save failed, and nothing was changed since: the end of the request does not try again. */
   abandoned = false;
+  /** The store did not answer this request. */
+  unavailable = false;
   /** The token was signed with a key on its way out. */
   staleToken = false;
   destroyed = false;
@@ -174,6 +177,12 @@ export class SessionState {
     this.record = record;
     this.supersededBy = undefined;
     this.changes.stored(encoded);
+  }
+
+  /** A save failed: what it meant to write is given up until something is changed anew. */
+  failed(error: unknown): void {
+    this.abandoned = true;
+    if (error instanceof SessionStoreUnavailableError) this.unavailable = true;
   }
 
   /** The session lives on under another id, which the client does not have yet. */

@@ -37,6 +37,7 @@ export function gateResponse(
     phase = 'failed';
     waiting = [];
     for (const name of ABOUT_THE_BODY) response.removeHeader(name);
+    corridor.answer(writerOf(response));
     onFailure(error);
   };
 

@@ -83,6 +83,7 @@ export class SessionCorridor {
     if (this.answered) return;
     this.answered = true;
     const { state } = this;
+    if (state?.unavailable) response.replace('Retry-After', '1');
     if (!state || this.#failed || state.abandoned || state.skipped) return;
     if (state.tokenChange === 'keep') return;
     if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);

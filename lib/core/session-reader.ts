@@ -1,0 +1,143 @@
+import type { Clock } from './clock.js';
+import { handleOf } from './session-id.js';
+import type { SessionIdSigner } from './session-id-signer.interface.js';
+import type { SessionLifetime } from './session-lifetime.js';
+import { decodeRecord, type LiveRecord, type RetiredRecord } from './session-record.js';
+import { SessionStoreUnavailableError } from './session.errors.js';
+import type { SessionState } from './session-state.js';
+import type { SessionStore, StoredValue } from './session-store.interface.js';
+
+/** Why something that came as a session was refused. */
+export type RejectionReason = 'malformed' | 'ambiguous' | 'damaged' | 'replayed';
+
+/** What reading needs. */
+export interface SessionReaderParts {
+  readonly store: SessionStore;
+  readonly signer: SessionIdSigner;
+  readonly lifetime: SessionLifetime;
+  readonly clock: Clock;
+  /** Told of what was refused; never gets an id. */
+  readonly onRejected?: ((reason: RejectionReason, handle?: string) => void) | undefined;
+}
+
+/** Renewals that one request follows. */
+export const MAX_HOPS = 5;
+
+/** Finds out what the store has for a session, and extends it on the way where that is due. */
+export class SessionReader {
+  constructor(private readonly parts: SessionReaderParts) {}
+
+  /** Loads a session; whoever asks while that is under way shares it. */
+  load(state: SessionState): Promise<void> {
+    return (state.loading ??= this.#loadAnew(state));
+  }
+
+  async #loadAnew(state: SessionState): Promise<void> {
+    try {
+      const now = this.parts.clock.now();
+      for (let hop = 0; hop < MAX_HOPS; hop++) {
+        if (await this.#loadOnce(state, now)) break;
+      }
+      state.loaded = true;
+    } catch (error) {
+      // The next one asks again: an outage is not an answer.
+      state.loading = undefined;
+      state.unavailable ||= error instanceof SessionStoreUnavailableError;
+      throw error;
+    }
+  }
+
+  /** Starts the idle window anew, if that is due. */
+  async touch(state: SessionState): Promise<void> {
+    const { lifetime, clock, store } = this.parts;
+    const now = clock.now();
+    if (!state.presented || state.destroyed || state.ended) return;
+    if (state.loaded && !state.record) return;
+    const handle = state.storedHandle;
+    if (!lifetime.isTouchDue(handle, now)) return;
+    const ttl = lifetime.timeToLive(now, state.record ? state.absoluteEnd : Infinity);
+    if (await store.touch(handle, ttl)) this.touched(state, handle, now);
+  }
+
+  /** The record of an id, without counting as activity. */
+  async read(id: string): Promise<LiveRecord | undefined> {
+    const handle = handleOf(id);
+    const loaded = await this.parts.store.load(handle);
+    const record = loaded && this.decode(loaded.value, handle);
+    return record?.kind === 'live' ? record : undefined;
+  }
+
+  /** A stored value as a record; a damaged one counts as absent, and is reported. */
+  decode(value: StoredValue, handle: string): LiveRecord | RetiredRecord | undefined {
+    const record = decodeRecord(value);
+    if (!record) this.parts.onRejected?.('damaged', handle);
+    return record;
+  }
+
+  /** The id that a renewed one leads to; only who has the old id can read it. */
+  successorOf(state: SessionState, record: RetiredRecord): string | undefined {
+    const id = state.storedId;
+    return id === undefined ? undefined : this.parts.signer.openSuccessor(id, record.sealed);
+  }
+
+  /** The idle window was moved. */
+  touched(state: SessionState, handle: string, now: number): void {
+    this.parts.lifetime.touched(handle, now);
+    state.idleEnd = now + this.parts.lifetime.idleTimeout;
+    state.lastAccessedAt = now;
+  }
+
+  /** `false` if the id leads on to a successor. */
+  async #loadOnce(state: SessionState, now: number): Promise<boolean> {
+    const { store, lifetime } = this.parts;
+    const handle = state.storedHandle;
+    const touch = !state.passive && lifetime.isTouchDue(handle, now);
+    const loaded = await store.load(handle, {
+      ...(touch && { touch: lifetime.idleTimeout }),
+      ...(state.passive && { remaining: true }),
+    });
+    const record = loaded && this.decode(loaded.value, handle);
+    if (record?.kind === 'retired') return this.#meetRetired(state, record, now);
+    if (!record || record.header.absoluteEnd <= now) {
+      if (record) await store.delete(handle);
+      this.#meetNothing(state, handle);
+      return true;
+    }
+    state.adopt(record);
+    if (touch) this.touched(state, handle, now);
+    else this.#seen(state, handle, now, loaded?.remaining);
+    return true;
+  }
+
+  #meetNothing(state: SessionState, handle: string): void {
+    this.parts.lifetime.forget(handle);
+    state.tokenChange = 'clear';
+    state.startNew();
+  }
+
+  #meetRetired(state: SessionState, record: RetiredRecord, now: number): boolean {
+    const successor = this.successorOf(state, record);
+    if (!successor || record.until <= now) {
+      this.parts.onRejected?.('replayed', state.storedHandle);
+      this.#meetNothing(state, state.storedHandle);
+      return true;
+    }
+    if (record.privileged) {
+      state.supersede(successor);
+      return true;
+    }
+    state.moveTo(successor);
+    return false;
+  }
+
+  /** Loaded without moving the idle window: where that stands is told or remembered. */
+  #seen(state: SessionState, handle: string, now: number, remaining: number | undefined): void {
+    const { idleTimeout } = this.parts.lifetime;
+    const touched = this.parts.lifetime.lastTouch(handle) ?? now;
+    state.idleEnd = remaining === undefined ? touched + idleTimeout : now + remaining;
+    const capped = state.idleEnd >= state.absoluteEnd;
+    const savedAt = state.record?.header.savedAt ?? now;
+    if (!state.passive) state.lastAccessedAt = now;
+    else state.lastAccessedAt = capped ? savedAt : Math.max(savedAt, state.idleEnd - idleTimeout);
+  }
+}
