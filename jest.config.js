@@ -32,7 +32,14 @@ export default {
   coverageProvider: 'v8',
   workerIdleMemoryLimit: '512MB',
   testTimeout: 60_000,
-  globalSetup: '<rootDir>/test/support/global-setup.js',
-  globalTeardown: '<rootDir>/test/support/global-teardown.js',
-  projects: [{ ...base, displayName: 'test', testMatch: ['<rootDir>/test/**/*.spec.ts'] }],
+  projects: [
+    {
+      ...base,
+      displayName: 'test',
+      testMatch: ['<rootDir>/test/**/*.spec.ts'],
+      testPathIgnorePatterns: ['<rootDir>/test/dist/'],
+    },
+    // The packed package in projects of its own; needs the registry.
+    { ...base, displayName: 'dist', testMatch: ['<rootDir>/test/dist/**/*.spec.ts'] },
+  ],
 };
