@@ -35,15 +35,16 @@ export class RedisSessionStore implements SessionStore {
 
   async load(handle: string, options: LoadOptions = {}): Promise<LoadedValue | undefined> {
     const key = this.#keys.record(handle);
+    const { touch } = options;
+    if (touch !== undefined) {
+      const value = await this.#bounded(this.#client.getex(key, 'PX', touch));
+      return value === null ? undefined : { value, remaining: touch };
+    }
     if (options.remaining) {
       const [value, remaining] = (await this.#run(LOAD_REMAINING, key)) as [string?, number?];
       return value === undefined ? undefined : { value, remaining: Number(remaining) };
     }
-    const value = await this.#bounded(
-      options.touch === undefined
-        ? this.#client.get(key)
-        : this.#client.getex(key, 'PX', options.touch),
-    );
+    const value = await this.#bounded(this.#client.get(key));
     return value === null ? undefined : { value };
   }
 
