@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { SessionStore } from '../core/session-store.interface.js';
-import { storeGuarantees, type Guarantee, type StoreTime } from './store-guarantees.js';
+import { storeGuarantees } from './store-guarantees.js';
 import { outageGuarantees } from './store-outage.js';
+import type { Guarantee, StoreTime, StoreToggles } from './store-proof.js';
 
 /** The two functions of a test runner that the suite needs: those of jest, vitest, mocha and node:test fit. */
 export interface StoreTestRunner {
@@ -10,29 +11,21 @@ export interface StoreTestRunner {
   it(title: string, body: () => Promise<void>): unknown;
 }
 
-/** What a store may lack and still be one. */
-export interface StoreToggles {
-  /** `count()` tells the number of sessions. @default true */
-  count?: boolean;
-  /** Values of 64 KiB fit. @default true */
-  largeValues?: boolean;
-}
-
 /** What {@link describeSessionStore} works with. */
 export interface SessionStoreSuiteOptions {
   runner: StoreTestRunner;
   /** A store without any session; asked for once for each test. */
-  create(): SessionStore | Promise<SessionStore>;
+  create: () => SessionStore | Promise<SessionStore>;
   /** Gives a store back after its test. @default its own `close()` */
-  close?(store: SessionStore): void | Promise<void>;
+  close?: (store: SessionStore) => void | Promise<void>;
   /**
    * Moves the clock that the store reads, in milliseconds.
    *
    * @default none: the suite lets real time pass, well under a second
    */
-  advance?(milliseconds: number): void | Promise<void>;
+  advance?: (milliseconds: number) => void | Promise<void>;
   /** A store whose backend cannot be reached. @default none: outages are not tested */
-  unreachable?(): SessionStore | Promise<SessionStore>;
+  unreachable?: () => SessionStore | Promise<SessionStore>;
   toggles?: StoreToggles;
 }
 

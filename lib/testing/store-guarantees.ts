@@ -1,72 +1,22 @@
 import assert from 'node:assert/strict';
-import { handleOf, newSessionId } from '../core/session-id.js';
-import { nextVersion, versionOf } from '../core/session-record.js';
-import type { SaveOutcome, SessionStore, StoredValue } from '../core/session-store.interface.js';
-
-/** How time passes for the store under test. */
-export interface StoreTime {
-  pass(milliseconds: number): Promise<void>;
-  /** Resolves when the window is over; fails if the session ends earlier or stays longer. */
-  untilEnded(store: SessionStore, handle: string, window: number, startedAt: number): Promise<void>;
-}
-
-/** One sentence of the contract and its proof, on an empty store. */
-export interface Guarantee {
-  readonly title: string;
-  /** What the store must have for it. */
-  readonly needs?: 'count' | 'largeValues';
-  proof(store: SessionStore, time: StoreTime): Promise<void>;
-}
-
-/** A window that no test outlives. */
-const HOUR = 3_600_000;
-/** A window that is waited for. */
-const SHORT = 80;
-/** Lets a window that is not started anew become visibly shorter. */
-const PAUSE = 40;
-const SHORTER = HOUR - PAUSE / 2;
-const PARALLEL = 50;
-
-const newHandle = (): string => handleOf(newSessionId());
-const newValue = (body = 'body', previous?: StoredValue): StoredValue =>
-  nextVersion(previous && versionOf(previous)) + body;
-const times = <T>(count: number, make: (index: number) => T): T[] =>
-  Array.from({ length: count }, (_, index) => make(index));
-
-async function valueIn(store: SessionStore, handle: string): Promise<StoredValue | undefined> {
-  return (await store.load(handle))?.value;
-}
-
-async function remainingIn(store: SessionStore, handle: string): Promise<number> {
-  const remaining = (await store.load(handle, { remaining: true }))?.remaining;
-  assert.equal(typeof remaining, 'number', 'load did not tell `remaining`');
-  return remaining as number;
-}
-
-async function stored(store: SessionStore, body = 'body', ttl = HOUR) {
-  const handle = newHandle();
-  const value = newValue(body);
-  assert.equal(await store.create(handle, value, { ttl }), true);
-  return { handle, value, expected: versionOf(value) };
-}
-
-/** Nothing tells a handle that has ended from one that never was. */
-async function assertAbsent(store: SessionStore, handle: string): Promise<void> {
-  const expected = versionOf(newValue());
-  assert.equal(await store.load(handle), undefined);
-  assert.equal(await store.load(handle, { touch: HOUR }), undefined);
-  assert.equal(await store.load(handle, { remaining: true }), undefined);
-  assert.equal(await store.touch(handle, HOUR), false);
-  assert.equal((await store.save(handle, newValue(), { expected, ttl: HOUR })).status, 'gone');
-  assert.equal((await store.save(handle, newValue(), { expected })).status, 'gone');
-  assert.equal(await store.delete(handle), undefined);
-  assert.equal(await store.load(handle), undefined, 'asking for it made it exist');
-}
-
-function assertConflict(outcome: SaveOutcome, current: StoredValue): void {
-  assert.equal(outcome.status, 'conflict');
-  assert.ok(outcome.status === 'conflict' && outcome.current === current, 'not the current value');
-}
+import { versionOf } from '../core/session-record.js';
+import type { SessionStore, StoredValue } from '../core/session-store.interface.js';
+import {
+  assertAbsent,
+  assertConflict,
+  HOUR,
+  newHandle,
+  newValue,
+  PARALLEL,
+  PAUSE,
+  remainingIn,
+  SHORT,
+  SHORTER,
+  stored,
+  times,
+  valueIn,
+  type Guarantee,
+} from './store-proof.js';
 
 const absence: Guarantee[] = [
   {

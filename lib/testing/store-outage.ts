@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { inspect } from 'node:util';
-import { VERSION_LENGTH, type SessionStore } from '../core/session-store.interface.js';
+import type { SessionStore } from '../core/session-store.interface.js';
 import { SessionError } from '../core/session.errors.js';
 import { handleOf, newSessionId } from '../core/session-id.js';
 import { nextVersion, versionOf } from '../core/session-record.js';
-import type { Guarantee } from './store-guarantees.js';
+import type { Guarantee } from './store-proof.js';
 
 const SECRET = 'what-only-the-session-knows';
 
