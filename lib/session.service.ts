@@ -35,7 +35,7 @@ export class SessionService {
    */
   current(): Session | undefined {
     const corridor = currentCorridor();
-    return corridor?.state?.skipped ? undefined : corridor?.session;
+    return corridor?.skipped ? undefined : corridor?.session;
   }
 
   /** Stores a new session and returns it, with the id that its client needs. */

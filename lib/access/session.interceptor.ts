@@ -7,7 +7,6 @@ import {
 import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { catchError, type Observable } from 'rxjs';
-import { LiveSession } from '../core/live-session.js';
 import { toHttpException } from '../http/session-http.exception.js';
 import { corridorIn, sessionOf, traitsOf } from './session-of.js';
 
@@ -34,7 +33,7 @@ export class SessionInterceptor implements NestInterceptor {
     if (!corridor) return undefined;
     const { passive, skip } = traitsOf(context);
     if (skip) {
-      LiveSession.stateOf(corridor.session).skipped = true;
+      corridor.skipped = true;
       return undefined;
     }
     if (corridor.state?.loaded && corridor.state.passive && !passive) {

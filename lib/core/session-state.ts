@@ -43,8 +43,6 @@ export class SessionState {
   passive = false;
   /** It is to be stored even if it is empty. */
   required = false;
-  /** Nothing may be stored for this request. */
-  skipped = false;
   /** A save failed, and nothing was changed since: the end of the request does not try again. */
   abandoned = false;
   /** The store did not answer this request. */
@@ -132,13 +130,12 @@ export class SessionState {
 
   /** False if there is certainly nothing to write; cheap, unlike a plan. */
   get mayNeedCommit(): boolean {
-    if (this.skipped || this.abandoned) return false;
+    if (this.abandoned) return false;
     return this.destroyed || this.renewal !== undefined || this.changes.mayDiffer;
   }
 
   /** What a commit is to do now; leaves in {@link encoded} what it has to write. */
   plan(): CommitPlan {
-    if (this.skipped) return 'nothing';
     const dead = this.destroyed || this.changes.damaged;
     this.encoded = dead ? undefined : this.changes.encode();
     return commitPlan({

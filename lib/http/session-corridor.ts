@@ -40,6 +40,8 @@ export class SessionCorridor {
   #session: LiveSession | undefined;
   #arrivedBy: SessionIdTransport;
   #failed = false;
+  /** The route has no session: nothing is written, nothing is sent. */
+  skipped = false;
   /** Done: commit and answer happen once. */
   answered = false;
 
@@ -64,7 +66,7 @@ export class SessionCorridor {
   /** True if nothing has to be written before the headers leave. */
   get settled(): boolean {
     const { state } = this;
-    return !state || this.#failed || (!state.mayNeedCommit && !isLoading(state));
+    return !state || this.#failed || this.skipped || (!state.mayNeedCommit && !isLoading(state));
   }
 
   /** Writes what the request changed. A failure is final: no cookie is set or cleared then. */
@@ -84,7 +86,7 @@ export class SessionCorridor {
     this.answered = true;
     const { state } = this;
     if (state?.unavailable) response.replace('Retry-After', '1');
-    if (!state || this.#failed || state.abandoned || state.skipped) return;
+    if (!state || this.#failed || state.abandoned || this.skipped) return;
     if (state.tokenChange === 'keep') return;
     if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);
     else {
