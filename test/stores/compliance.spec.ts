@@ -3,7 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { Redis as Valkey } from 'iovalkey';
-import { MemorySessionStore, RedisSessionStore, type RedisClient } from 'nestjs-distributed-session';
+import {
+  MemorySessionStore,
+  RedisSessionStore,
+  type RedisClient,
+} from 'nestjs-distributed-session';
 import { describeSessionStore, FakeClock } from 'nestjs-distributed-session/testing';
 import { freePort, RedisServer } from '../support/redis-server.js';
 
@@ -19,14 +23,17 @@ describe('in memory', () => {
 });
 
 /** What the library asks of a client, and what a test does with one. */
-type Client = RedisClient & { disconnect(): void };
+type Client = RedisClient & {
+  disconnect(): void;
+  on(event: 'error', listener: () => void): unknown;
+};
 
 interface ClientOptions {
   readonly port: number;
   readonly host: string;
-  readonly commandTimeout?: number;
   readonly maxRetriesPerRequest?: number;
-  readonly keyPrefix?: string;
+  /** A client that gives up waits this long for its socket to close, even for one that is closed. */
+  readonly disconnectTimeout?: number;
 }
 
 const drivers = {
@@ -58,9 +65,13 @@ describe('in Redis', () => {
         runner,
         create: () => new RedisSessionStore(client, { keyPrefix: randomUUID() }),
         unreachable: () => {
-          const options = { port: deadPort, host: '127.0.0.1', maxRetriesPerRequest: 1 };
-          const lost = connect(options);
-          (lost as unknown as { on(event: string, listener: () => void): void }).on('error', () => {});
+          const lost = connect({
+            port: deadPort,
+            host: '127.0.0.1',
+            maxRetriesPerRequest: 1,
+            disconnectTimeout: 1,
+          });
+          lost.on('error', () => undefined);
           return new RedisSessionStore(lost, { close: async () => lost.disconnect() });
         },
       });
