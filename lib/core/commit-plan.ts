@@ -9,6 +9,8 @@ export interface CommitFacts {
   readonly destroyed: boolean;
   readonly renewal: 'regenerate' | 'start-over' | 'authenticate' | undefined;
   readonly changed: boolean;
+  /** There is nothing in it. */
+  readonly empty: boolean;
 }
 
 /** The one thing that a commit does. */
@@ -18,6 +20,8 @@ export type CommitPlan = 'nothing' | 'create' | 'save' | 'replace' | 'delete' | 
 export function commitPlan(facts: CommitFacts): CommitPlan {
   if (facts.destroyed) return 'delete';
   if (facts.ended) return 'nothing';
+  // To leave everything behind and begin with nothing needs no new session.
+  if (facts.renewal === 'start-over' && facts.empty) return facts.stored ? 'delete' : 'nothing';
   if (facts.renewal && facts.stored) return 'replace';
   if (facts.renewal === 'authenticate') return 'create';
   if (!facts.changed) return 'nothing';

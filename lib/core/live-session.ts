@@ -179,7 +179,7 @@ export class LiveSession implements Session {
 
   async #renewable(): Promise<void> {
     await this.load();
-    if (this.#state.destroyed) throw new SessionEndedError();
+    if (this.#state.destroyed || this.#state.ended) throw new SessionEndedError();
     if (this.#state.id === undefined) {
       throw new SessionUnavailableError(
         'A session found by its handle cannot get a new id: only a request of its client can.',

@@ -19,6 +19,8 @@ interface Operation {
 export interface EncodedContents {
   readonly dataText: string;
   readonly flashText: string;
+  /** Operations that are in it; later ones are not. */
+  readonly operations?: number;
 }
 
 /**
@@ -28,7 +30,7 @@ export interface EncodedContents {
 export class SessionChanges {
   #stored: EncodedContents | undefined;
   #contents: Contents | undefined;
-  #operations: Operation[] = [];
+  readonly #operations: Operation[] = [];
   /** Value of each logged attribute right after its last operation. */
   readonly #settled = new Map<string, unknown>();
   /** Something mutable left this object: only comparing encodings tells whether it was changed. */
@@ -102,6 +104,7 @@ export class SessionChanges {
     return {
       dataText: this.codec.encode(data),
       flashText: hasKeys(flash) ? JSON.stringify(flash) : '',
+      operations: this.#operations.length,
     };
   }
 
@@ -110,11 +113,11 @@ export class SessionChanges {
     this.#stored = stored;
   }
 
-  /** What was encoded is now stored. */
+  /** What was encoded is now stored; what was done since is still to be written. */
   stored(encoded: EncodedContents): void {
     this.#stored = encoded;
-    this.#operations = [];
-    this.#settled.clear();
+    this.#operations.splice(0, encoded.operations ?? 0);
+    if (this.#operations.length === 0) this.#settled.clear();
   }
 
   /** Does all that was done so far again on another stored state (`undefined`: on an empty one). */

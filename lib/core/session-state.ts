@@ -144,6 +144,7 @@ export class SessionState {
       ended: this.ended,
       destroyed: dead,
       renewal: this.renewal?.kind,
+      empty: this.renewal?.kind === 'start-over' && this.changes.isEmpty,
       changed: this.encoded !== undefined || (this.required && !this.record),
     });
   }
