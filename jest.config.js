@@ -13,9 +13,14 @@ const swc = [
   },
 ];
 
-const base = {
+/** @type {import('jest').Config} */
+export default {
   rootDir: import.meta.dirname,
   testEnvironment: 'node',
+  testMatch: ['<rootDir>/test/**/*.spec.ts'],
+  testPathIgnorePatterns: ['<rootDir>/test/dist/'],
+  testTimeout: 60_000,
+  workerIdleMemoryLimit: '512MB',
   extensionsToTreatAsEsm: ['.ts'],
   moduleFileExtensions: ['ts', 'js', 'json', 'node'],
   moduleNameMapper: {
@@ -24,22 +29,6 @@ const base = {
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   transform: { '^.+\\.ts$': swc },
-};
-
-/** @type {import('jest').Config} */
-export default {
   collectCoverageFrom: ['lib/**/*.ts'],
   coverageProvider: 'v8',
-  workerIdleMemoryLimit: '512MB',
-  testTimeout: 60_000,
-  projects: [
-    {
-      ...base,
-      displayName: 'test',
-      testMatch: ['<rootDir>/test/**/*.spec.ts'],
-      testPathIgnorePatterns: ['<rootDir>/test/dist/'],
-    },
-    // The packed package in projects of its own; needs the registry.
-    { ...base, displayName: 'dist', testMatch: ['<rootDir>/test/dist/**/*.spec.ts'] },
-  ],
 };
