@@ -54,7 +54,8 @@ export interface RetiredRecord {
 
 export type SessionRecord = LiveRecord | RetiredRecord;
 
-const LIVE = '1';
+/** Kind of a record that is a session; all others only tell where one has gone. */
+export const LIVE = '1';
 const RETIRED = '>';
 const RETIRED_PRIVILEGED = '!';
 
@@ -74,6 +75,8 @@ function nonce(): string {
   nonces = nonces.slice(6);
   return taken;
 }
+
+export const kindOf = (value: StoredValue): string | undefined => value[VERSION_LENGTH];
 
 export const versionOf = (value: StoredValue): string => value.slice(0, VERSION_LENGTH);
 
@@ -99,7 +102,7 @@ export function encodeRetired(record: Omit<RetiredRecord, 'kind'>): StoredValue 
  */
 export function decodeRecord(value: StoredValue): SessionRecord | undefined {
   const version = versionOf(value);
-  const kind = value[VERSION_LENGTH];
+  const kind = kindOf(value);
   const rest = VERSION_LENGTH + 1;
   if (kind === LIVE) return decodeLive(version, value, rest);
   if (kind === RETIRED || kind === RETIRED_PRIVILEGED) {

@@ -63,7 +63,10 @@ export interface SessionStore {
   /** Ends a session and returns what was stored; `undefined` if there was none. */
   delete(handle: string): Promise<StoredValue | undefined>;
 
-  /** How many sessions are stored. May walk the whole store: for operators, not for requests. */
+  /**
+   * How many sessions are stored; a value with another kind than `'1'` after its version is what a
+   * renewed id left behind, and is none. May walk the whole store: for operators, not for requests.
+   */
   count(): Promise<number>;
 
   /** Resolves if the store answers now. */

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../../core/clock.js';
-import { versionOf } from '../../core/session-record.js';
+import { kindOf, LIVE, versionOf } from '../../core/session-record.js';
 import type {
   LoadedValue,
   LoadOptions,
@@ -77,7 +77,9 @@ export class MemorySessionStore implements SessionStore {
 
   async count(): Promise<number> {
     let live = 0;
-    for (const entry of this.#entries.values()) if (entry.endsAt > this.clock.now()) live++;
+    for (const { value, endsAt } of this.#entries.values()) {
+      if (endsAt > this.clock.now() && kindOf(value) === LIVE) live++;
+    }
     return live;
   }
 

@@ -11,6 +11,7 @@ export interface RedisClient {
   pexpire(key: string, ttl: number): Promise<number>;
   evalsha(sha: string, keys: number, ...args: (string | number)[]): Promise<unknown>;
   eval(script: string, keys: number, ...args: (string | number)[]): Promise<unknown>;
+  getrange(key: string, start: number, end: number): Promise<string>;
   ping(): Promise<string>;
   scan(
     cursor: string,

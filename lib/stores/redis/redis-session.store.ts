@@ -1,10 +1,12 @@
-import type {
-  LoadedValue,
-  LoadOptions,
-  SaveOptions,
-  SaveOutcome,
-  SessionStore,
-  StoredValue,
+import { LIVE } from '../../core/session-record.js';
+import {
+  VERSION_LENGTH,
+  type LoadedValue,
+  type LoadOptions,
+  type SaveOptions,
+  type SaveOutcome,
+  type SessionStore,
+  type StoredValue,
 } from '../../core/session-store.interface.js';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
 import { COMMAND_TIMEOUT, toUnavailable, type RedisClient } from './redis-client.js';
@@ -83,15 +85,26 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async #countOn(node: RedisClient): Promise<number> {
-    const pattern = (this.#client.options?.keyPrefix ?? '') + this.#keys.recordPattern;
-    const found = new Set<string>();
+    const clientPrefix = this.#client.options?.keyPrefix ?? '';
+    const pattern = clientPrefix + this.#keys.recordPattern;
+    const live = new Set<string>();
     let cursor = '0';
     do {
       const [next, keys] = await this.#bounded(node.scan(cursor, 'MATCH', pattern, 'COUNT', 1_000));
-      for (const key of keys) found.add(key);
+      await Promise.all(
+        // SCAN may tell a key twice, and tells it as the server has it.
+        keys.map(
+          async (key) => (await this.#isLive(key.slice(clientPrefix.length))) && live.add(key),
+        ),
+      );
       cursor = String(next);
     } while (cursor !== '0');
-    return found.size;
+    return live.size;
+  }
+
+  async #isLive(key: string): Promise<boolean> {
+    const kind = this.#client.getrange(key, VERSION_LENGTH, VERSION_LENGTH);
+    return (await this.#bounded(kind)) === LIVE;
   }
 
   #run(script: RedisScript, ...args: (string | number)[]): Promise<unknown> {
