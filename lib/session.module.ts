@@ -6,6 +6,7 @@ import {
   type MiddlewareConsumer,
   type NestModule,
   type OnApplicationShutdown,
+  type OnModuleInit,
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { SessionGuard } from './access/session.guard.js';
@@ -13,6 +14,7 @@ import type { SessionStore } from './core/session-store.interface.js';
 import { expressMiddleware, mountOnExpress } from './http/mount-express.js';
 import { fastifyMiddleware, mountOnFastify } from './http/mount-fastify.js';
 import { SessionHost } from './http/session-host.js';
+import { describeSessionPolicy } from './options/describe-session-policy.js';
 import type { ResolvedSessionOptions } from './options/resolve-session-options.js';
 import type { SessionModuleOptions } from './options/session-module.options.js';
 import { SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
@@ -37,8 +39,10 @@ export type SessionModuleAsyncOptions = typeof ASYNC_OPTIONS_TYPE;
 })
 export class SessionModule
   extends ConfigurableModuleClass
-  implements NestModule, OnApplicationShutdown
+  implements NestModule, OnModuleInit, OnApplicationShutdown
 {
+  readonly #logger = new Logger(SessionModule.name);
+
   constructor(
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost | undefined,
     @Inject(SessionHost) private readonly host: SessionHost,
@@ -74,6 +78,10 @@ export class SessionModule
       .forRoutes(...(this.options.forRoutes ?? ['{*path}']));
   }
 
+  onModuleInit(): void {
+    this.#logger.log(describeSessionPolicy(this.options));
+  }
+
   /** Requests that are still running finish before this: they can commit. */
   async onApplicationShutdown(): Promise<void> {
     await this.store.close?.();
@@ -90,7 +98,7 @@ export class SessionModule
     } else if (this.#adapterType === 'fastify') {
       mountOnFastify(instance as Parameters<typeof mountOnFastify>[0], this.host);
     } else {
-      new Logger(SessionModule.name).warn(
+      this.#logger.warn(
         `The HTTP adapter "${this.#adapterType}" is not known: requests have no session. Use Express or Fastify.`,
       );
     }

@@ -16,3 +16,9 @@ export function toMilliseconds(value: unknown): number | undefined {
   if (!match) return undefined;
   return Math.round(Number(match[1]) * UNITS[match[2] as keyof typeof UNITS]);
 }
+
+/** A duration in milliseconds as people write it. */
+export function toText(milliseconds: number): string {
+  const unit = (['d', 'h', 'm', 's'] as const).find((name) => milliseconds % UNITS[name] === 0);
+  return unit && milliseconds > 0 ? `${milliseconds / UNITS[unit]}${unit}` : `${milliseconds}ms`;
+}
