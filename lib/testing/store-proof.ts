@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { handleOf, newSessionId } from '../core/session-id.js';
-import { nextVersion, versionOf } from '../core/session-record.js';
+import { LIVE, nextVersion, versionOf } from '../core/session-record.js';
 import type { SaveOutcome, SessionStore, StoredValue } from '../core/session-store.interface.js';
 
 /** What a store may lack and still be one. */
@@ -36,8 +36,8 @@ export const SHORTER = HOUR - PAUSE / 2;
 export const PARALLEL = 50;
 
 export const newHandle = (): string => handleOf(newSessionId());
-export const newValue = (body = 'body', previous?: StoredValue): StoredValue =>
-  nextVersion(previous && versionOf(previous)) + body;
+export const newValue = (body = 'body', previous?: StoredValue, kind = LIVE): StoredValue =>
+  nextVersion(previous && versionOf(previous)) + kind + body;
 export const times = <T>(count: number, make: (index: number) => T): T[] =>
   Array.from({ length: count }, (_, index) => make(index));
 
