@@ -4,6 +4,7 @@ import type {
   TransportResponse,
 } from '../core/session-id-transport.interface.js';
 import { corridorOf } from './session-corridor.js';
+import { ABOUT_THE_BODY } from './response-gate.js';
 import { toHttpException } from './session-http.exception.js';
 import type { SessionHost } from './session-host.js';
 
@@ -18,9 +19,12 @@ interface FastifyReply {
   readonly raw: ServerResponse;
   header(name: string, value: string): unknown;
   getHeader(name: string): unknown;
+  removeHeader(name: string): unknown;
 }
 
 interface FastifyInstance {
+  /** Nest's middleware support; there already if `NestFactory` made the application. */
+  use?(middleware: (raw: IncomingMessage, response: ServerResponse, next: Next) => void): unknown;
   addHook(
     name: 'onRequest',
     hook: (request: FastifyRequest, reply: FastifyReply, done: Next) => void,
@@ -51,6 +55,9 @@ export function mountOnFastify(instance: FastifyInstance, host: SessionHost): vo
     },
   } as { getter(): unknown });
 
+  // Where the hook that runs middleware stands before the one below, be the first in it.
+  if (!host.routed) instance.use?.(fastifyMiddleware(host));
+
   instance.addHook('onRequest', (request, reply, done) => {
     fastifyRequests.set(request.raw, request);
     if (host.routed) return done();
@@ -65,7 +72,10 @@ export function mountOnFastify(instance: FastifyInstance, host: SessionHost): vo
       done(null, payload);
     };
     if (corridor.settled) return send();
-    corridor.commit().then(send, (error: unknown) => done(toHttpException(error)));
+    corridor.commit().then(send, (error: unknown) => {
+      for (const name of ABOUT_THE_BODY) reply.removeHeader(name);
+      done(toHttpException(error));
+    });
   });
 }
 

@@ -26,8 +26,14 @@ export function gateResponse(
 
   const release = () => {
     Reflect.deleteProperty(response, 'headersSent');
-    open();
-    for (const call of waiting) call();
+    try {
+      open();
+      for (const call of waiting) call();
+    } catch (error) {
+      // What the handler wrote was wrong, and it is no longer there to be told.
+      if (!response.headersSent) return fail(error);
+      response.destroy(error as Error);
+    }
     waiting = [];
     if (writerWaits && !response.writableNeedDrain) response.emit('drain');
   };
@@ -58,14 +64,19 @@ export function gateResponse(
     return false;
   };
 
+  /** `writeHead(…, headers)` would replace the headers that were set before, and those of the answer. */
+  const addsHeaders = (): boolean =>
+    !response.headersSent &&
+    (!corridor.answered || response.hasHeader('set-cookie') || response.hasHeader('vary'));
+
   const guard = <R>(method: Method, meanwhile: () => R): void => {
     const original = response[method] as (...args: unknown[]) => R;
-    const pass = (args: unknown[]): R =>
-      Reflect.apply(original, response, method === 'writeHead' ? merged(response, args) : args);
     Object.assign(response, {
-      [method]: (...args: unknown[]): R => {
-        if (mayPass()) return pass(args);
-        if (phase === 'waiting') waiting.push(() => pass(args));
+      [method]: (...given: unknown[]): R => {
+        const args =
+          method === 'writeHead' && addsHeaders() ? withoutHeaders(response, given) : given;
+        if (mayPass()) return Reflect.apply(original, response, args);
+        if (phase === 'waiting') waiting.push(() => Reflect.apply(original, response, args));
         return meanwhile();
       },
     });
@@ -80,7 +91,7 @@ export function gateResponse(
 }
 
 /** Headers that described the answer which is not sent. */
-const ABOUT_THE_BODY = [
+export const ABOUT_THE_BODY = [
   'content-type',
   'content-length',
   'content-encoding',
@@ -99,22 +110,33 @@ function writerOf(response: ServerResponse) {
   };
 }
 
-/** `writeHead(…, headers)` would replace the cookies that were set before: add to them instead. */
-function merged(response: ServerResponse, args: unknown[]): unknown[] {
+/** Sets the headers that are given to `writeHead` beside those that are there already. */
+function withoutHeaders(response: ServerResponse, args: unknown[]): unknown[] {
   const headers = args.at(-1) as HeadersArgument | undefined;
-  if (typeof headers !== 'object' || headers === null || !response.hasHeader('set-cookie')) {
-    return args;
-  }
-  const pairs: [string, OutgoingHttpHeader | undefined][] = Array.isArray(headers)
-    ? Array.from({ length: headers.length / 2 }, (_, i) => [
-        String(headers[2 * i]),
-        headers[2 * i + 1] as OutgoingHttpHeader,
-      ])
-    : Object.entries(headers);
-  for (const [name, value] of pairs) {
+  if (typeof headers !== 'object' || headers === null) return args;
+  const given = new Set<string>();
+  for (const [name, value] of pairsOf(headers)) {
     if (value === undefined) continue;
-    if (name.toLowerCase() !== 'set-cookie') response.setHeader(name, value);
-    else response.appendHeader(name, Array.isArray(value) ? value : String(value));
+    const text = Array.isArray(value) ? value : String(value);
+    const lower = name.toLowerCase();
+    if (lower === 'vary') response.setHeader(name, united(response.getHeader(name), text));
+    else if (lower === 'set-cookie' || given.has(lower)) response.appendHeader(name, text);
+    else response.setHeader(name, text);
+    given.add(lower);
   }
   return args.slice(0, -1);
+}
+
+function pairsOf(headers: HeadersArgument): [string, OutgoingHttpHeader | undefined][] {
+  if (!Array.isArray(headers)) return Object.entries(headers);
+  return Array.from({ length: headers.length / 2 }, (_, i) => [
+    String(headers[2 * i]),
+    headers[2 * i + 1] as OutgoingHttpHeader,
+  ]);
+}
+
+function united(...lists: (OutgoingHttpHeader | undefined)[]): string {
+  const names = lists.flatMap((list) => String(list ?? '').split(/\s*,\s*/)).filter(Boolean);
+  const known = new Map(names.map((name) => [name.toLowerCase(), name]));
+  return [...known.values()].join(', ');
 }

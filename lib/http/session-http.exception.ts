@@ -1,4 +1,4 @@
-import { HttpException } from '@nestjs/common';
+import { HttpException, Logger } from '@nestjs/common';
 import { STATUS_CODES } from 'node:http';
 import { SessionError, type SessionErrorCode } from '../core/session.errors.js';
 
@@ -13,6 +13,8 @@ const STATUS: Partial<Record<SessionErrorCode, number>> = {
   SESSION_DAMAGED: 503,
 };
 
+const logger = new Logger('SessionModule');
+
 /**
  * An error of this library as an answer: the status, and a body with a `code` that a program can
  * read. The original error is its `cause`.
@@ -24,13 +26,16 @@ export class SessionHttpException extends HttpException {
     cause: SessionError,
   ) {
     const error = STATUS_CODES[status];
-    super({ statusCode: status, code, message: cause.message, error }, status, { cause });
+    const message = status === 500 ? 'Internal server error' : cause.message;
+    super({ statusCode: status, code, message, error }, status, { cause });
   }
 }
 
 /** An error of ours with its status; any other error as it is. The only place that knows statuses. */
 export function toHttpException(error: unknown): unknown {
   if (!(error instanceof SessionError)) return error;
-  const status = STATUS[error.code];
-  return status === undefined ? error : new SessionHttpException(error.code, status, error);
+  const status = STATUS[error.code] ?? 500;
+  // Nest logs no HttpException, and the answer does not tell what is wrong.
+  if (status === 500) logger.error(error);
+  return new SessionHttpException(error.code, status, error);
 }
