@@ -38,15 +38,11 @@ interface Injector {
  * await request(app.getHttpServer()).get('/me').set(headers).expect(200);
  */
 export class SessionTesting {
-  readonly #sessions: SessionService;
-  readonly #manager: SessionManager;
-  readonly #options: ResolvedSessionOptions;
+  readonly #injector: Injector;
 
+  /** @param application it, its testing module, or a `ModuleRef` */
   constructor(application: object) {
-    const injector = application as Injector;
-    this.#sessions = injector.get(SessionService, { strict: false });
-    this.#manager = injector.get(SessionManager, { strict: false });
-    this.#options = injector.get(SESSION_OPTIONS, { strict: false });
+    this.#injector = application as Injector;
   }
 
   /** A client whose session belongs to a principal. */
@@ -72,9 +68,18 @@ export class SessionTesting {
     clock.advance(by);
   }
 
+  get #options(): ResolvedSessionOptions {
+    return this.#get(SESSION_OPTIONS);
+  }
+
+  /** Late: the application's parts may not exist yet when this object is made. */
+  #get<T>(token: unknown): T {
+    return this.#injector.get(token, { strict: false });
+  }
+
   async #client(options: CreateSessionOptions): Promise<TestClient> {
-    const session = await this.#sessions.create(options);
-    const token = this.#manager.tokenOf(session.id);
+    const session = await this.#get<SessionService>(SessionService).create(options);
+    const token = this.#get<SessionManager>(SessionManager).tokenOf(session.id);
     const cookie = `${this.#options.cookie.name}=${token}`;
     return { session, token, cookie, headers: this.#headers(token, cookie) };
   }
