@@ -33,6 +33,8 @@ export class SessionChanges {
   readonly #operations: Operation[] = [];
   /** Value of each logged attribute right after its last operation. */
   readonly #settled = new Map<string, unknown>();
+  /** Encoding of each object that `update` computed: replaying computes another, without later changes. */
+  readonly #computed = new Map<string, string>();
   /** Something mutable left this object: only comparing encodings tells whether it was changed. */
   #handedOut = false;
   /** What is stored cannot be decoded. */
@@ -53,7 +55,7 @@ export class SessionChanges {
 
   get(key: string): unknown {
     const value = this.#decoded().data[key];
-    if (typeof value === 'object' && value !== null) this.#handedOut = true;
+    if (isObject(value)) this.#handedOut = true;
     return value;
   }
 
@@ -68,6 +70,7 @@ export class SessionChanges {
 
   update(key: string, fn: (current: unknown) => unknown): unknown {
     this.#do({ key, apply: ({ data }) => assign(data, key, fn(data[key])) });
+    this.#noteComputed(key);
     return this.get(key);
   }
 
@@ -78,7 +81,14 @@ export class SessionChanges {
   takeFlash(key: string): unknown[] {
     const messages = this.#decoded().flash[key];
     if (!messages) return [];
-    this.#do({ apply: ({ flash }) => delete flash[key] });
+    const taken = new Set(messages.map((message) => JSON.stringify(message)));
+    this.#do({
+      apply: ({ flash }) => {
+        const left = flash[key]?.filter((message) => !taken.has(JSON.stringify(message)));
+        if (left?.length) flash[key] = left;
+        else delete flash[key];
+      },
+    });
     return messages;
   }
 
@@ -117,7 +127,9 @@ export class SessionChanges {
   stored(encoded: EncodedContents): void {
     this.#stored = encoded;
     this.#operations.splice(0, encoded.operations ?? 0);
-    if (this.#operations.length === 0) this.#settled.clear();
+    if (this.#operations.length > 0) return;
+    this.#settled.clear();
+    this.#computed.clear();
   }
 
   /** Does all that was done so far again on another stored state (`undefined`: on an empty one). */
@@ -139,6 +151,7 @@ export class SessionChanges {
     }
     for (const operation of this.#operations) operation.apply(contents);
     for (const key of keys) this.#settled.set(key, contents.data[key]);
+    for (const key of this.#computed.keys()) this.#noteComputed(key);
   }
 
   #decoded(): Contents {
@@ -162,7 +175,15 @@ export class SessionChanges {
     const contents = this.#decoded();
     operation.apply(contents);
     this.#operations.push(operation);
-    if (operation.key !== undefined) this.#settled.set(operation.key, contents.data[operation.key]);
+    if (operation.key === undefined) return;
+    this.#settled.set(operation.key, contents.data[operation.key]);
+    this.#computed.delete(operation.key);
+  }
+
+  #noteComputed(key: string): void {
+    const value = this.#decoded().data[key];
+    if (isObject(value)) this.#computed.set(key, this.#textOf(key, value));
+    else this.#computed.delete(key);
   }
 
   /** Turns what was changed through references into operations. */
@@ -172,10 +193,15 @@ export class SessionChanges {
     const before: Data = this.#stored ? this.#decode(this.#stored).data : {};
     for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
       const untouched = this.#settled.has(key)
-        ? this.#settled.get(key) === now[key]
+        ? this.#settled.get(key) === now[key] && this.#isAsComputed(key, now[key])
         : this.#textOf(key, before[key]) === this.#textOf(key, now[key]);
       if (!untouched) this.set(key, now[key]);
     }
+  }
+
+  #isAsComputed(key: string, value: unknown): boolean {
+    const computed = this.#computed.get(key);
+    return computed === undefined || computed === this.#textOf(key, value);
   }
 
   #textOf(key: string, value: unknown): string {
@@ -184,6 +210,8 @@ export class SessionChanges {
 }
 
 const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T>;
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
 
 function hasKeys(object: object): boolean {
   for (const _ in object) return true;
