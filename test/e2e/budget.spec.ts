@@ -1,0 +1,204 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Controller, Get, HttpCode, Post, UseGuards } from '@nestjs/common';
+import {
+  PassiveSession,
+  Principal,
+  Session,
+  SessionGuard,
+  SessionId,
+  SessionService,
+} from 'nestjs-distributed-session';
+import { ADAPTERS, SECRET, startApp, type TestApp } from '../support/app.js';
+import { hammer, HttpClient } from '../support/http-client.js';
+import { RedisProbe } from '../support/redis-probe.js';
+import { RedisServer } from '../support/redis-server.js';
+
+@Controller()
+class Shop {
+  constructor(private readonly sessions: SessionService) {}
+
+  @Get('ping') ping() {
+    return { ok: true };
+  }
+
+  @Get('cart') cart(@Session('teas') teas: unknown) {
+    return { teas: teas ?? [] };
+  }
+
+  @Post('cart') add(@Session() session: Session) {
+    session.update('teas', (teas) => [...((teas as string[] | undefined) ?? []), 'green']);
+    session.increment('items');
+    session.data.seen = true;
+    return { items: session.get('items') };
+  }
+
+  @Get('everything') @UseGuards(SessionGuard) async everything(
+    @Session() session: Session,
+    @Session('teas') teas: unknown,
+    @SessionId() id: string,
+    @Principal() principal: string,
+  ) {
+    await Promise.all([session.load(), this.sessions.current()?.load(), session.touch()]);
+    return { teas, principal, same: id === session.id };
+  }
+
+  @PassiveSession() @Get('poll') poll(@Session('items') items: unknown) {
+    return { items: items ?? 0 };
+  }
+
+  @Post('saved') async saved(@Session() session: Session) {
+    session.increment('items');
+    await session.save();
+    return { items: session.get('items') };
+  }
+
+  @Post('login') @HttpCode(200) async login(@Session() session: Session) {
+    await session.authenticate('alice', { roles: ['customer'] });
+    session.set('greeted', true);
+    return { principal: session.principal };
+  }
+
+  @Post('renew') async renew(@Session() session: Session) {
+    await session.regenerate();
+    return {};
+  }
+
+  @Post('logout') @HttpCode(204) async logout(@Session() session: Session) {
+    await session.destroy();
+  }
+}
+
+describe.each(ADAPTERS)('commands that one request sends to Redis, on %s', (adapter) => {
+  let server: RedisServer;
+  let probe: RedisProbe;
+  let running: TestApp;
+  let client: HttpClient;
+  let now = Date.now();
+
+  /** Names of the commands of one request, which must succeed. */
+  const sentBy = async (send: () => Promise<{ status: number }>, status = 200) => {
+    const commands = await probe.commandsDuring(async () => {
+      expect((await send()).status).toBe(status);
+    });
+    return commands.map(({ name }) => name);
+  };
+
+  beforeAll(async () => {
+    server = await RedisServer.start();
+    probe = await RedisProbe.start(server.port);
+    running = await startApp({
+      adapter,
+      controllers: [Shop],
+      session: { redis: server.url, secret: SECRET, touchAfter: '10s', clock: { now: () => now } },
+    });
+    client = new HttpClient(running.port);
+    // Redis knows the scripts from here on.
+    await client.post('/cart');
+    await client.post('/cart');
+    await client.get('/poll');
+  });
+
+  beforeEach(() => client.jar.clear());
+
+  afterAll(async () => {
+    client.close();
+    await running.close();
+    await probe.stop();
+    await server.stop();
+  });
+
+  it('is none where the session is not used', async () => {
+    await client.post('/cart');
+    expect(await sentBy(() => client.get('/ping'))).toEqual([]);
+  });
+
+  it('is none for a session that is read and is not there', async () => {
+    expect(await sentBy(() => client.get('/cart'))).toEqual([]);
+    expect(await sentBy(() => client.get('/poll'))).toEqual([]);
+    expect(await sentBy(() => client.get('/everything'), 401)).toEqual([]);
+  });
+
+  it('is one for a read, and the same one extends the session when that is due', async () => {
+    await client.post('/cart');
+    expect(await sentBy(() => client.get('/cart'))).toEqual(['get']);
+    now += 11_000;
+    expect(await sentBy(() => client.get('/cart'))).toEqual(['getex']);
+    expect(await sentBy(() => client.get('/cart'))).toEqual(['get']);
+    now += 11_000;
+    expect(await sentBy(() => client.get('/poll'))).toEqual(['evalsha']);
+  });
+
+  it('is one however many guards, decorators and services ask for the session', async () => {
+    await client.post('/cart');
+    await client.post('/login');
+    expect(await sentBy(() => client.get('/everything'))).toEqual(['get']);
+    now += 11_000;
+    expect(await sentBy(() => client.get('/everything'))).toEqual(['getex']);
+  });
+
+  it('is one for a first write, two for a read and any number of writes', async () => {
+    expect(await sentBy(() => client.post('/cart'), 201)).toEqual(['evalsha']);
+    expect(await sentBy(() => client.post('/cart'), 201)).toEqual(['get', 'evalsha']);
+    now += 11_000;
+    expect(await sentBy(() => client.post('/cart'), 201)).toEqual(['getex', 'evalsha']);
+    expect(await sentBy(() => client.post('/saved'), 201)).toEqual(['get', 'evalsha']);
+  });
+
+  it('is one for a login, three if there was an anonymous session before', async () => {
+    expect(await sentBy(() => client.post('/login'))).toEqual(['evalsha']);
+    const other = client.another();
+    await other.post('/cart');
+    const commands = await sentBy(() => other.post('/login'));
+    expect(commands.length).toBeLessThanOrEqual(3);
+    expect((await other.get('/cart')).json).toEqual({ teas: ['green'] });
+  });
+
+  it('is three for a new id, two for a logout, none for a second logout', async () => {
+    await client.post('/cart');
+    expect((await sentBy(() => client.post('/renew'), 201)).length).toBeLessThanOrEqual(3);
+    const jar = new Map(client.jar);
+    expect((await sentBy(() => client.post('/logout'), 204)).length).toBeLessThanOrEqual(2);
+    expect(await sentBy(() => client.post('/logout'), 204)).toEqual([]);
+    const late = client.another(jar);
+    expect((await sentBy(() => late.post('/logout'), 204)).length).toBeLessThanOrEqual(2);
+  });
+
+  it('is none for a token that is malformed or forged', async () => {
+    await client.post('/cart');
+    const [name, token] = [...client.jar][0] as [string, string];
+    const id = token.slice(0, 44);
+    const mac = token.slice(45);
+    const flipped = (text: string, at: number) =>
+      text.slice(0, at) + (text[at] === 'A' ? 'B' : 'A') + text.slice(at + 1);
+    const wrong = [
+      id,
+      `${id}.`,
+      `${id}.${flipped(mac, 5)}`,
+      `${id}.${flipped(mac, 42)}`,
+      `${flipped(id, 20)}.${mac}`,
+      `${token}x`,
+      ` ${token.slice(1)}`,
+      'A'.repeat(88),
+      '',
+    ];
+    for (const bad of wrong) {
+      const forged = client.another([[name, bad]]);
+      expect(await sentBy(() => forged.get('/cart'))).toEqual([]);
+      expect(await sentBy(() => forged.get('/everything'), 401)).toEqual([]);
+    }
+    expect((await client.get('/cart')).json).toEqual({ teas: ['green'] });
+  });
+
+  it('is none for 10,000 anonymous reads, which store nothing and set no cookie', async () => {
+    const before = await probe.client.dbsize();
+    let answers: string[] = [];
+    const commands = await probe.commandsDuring(async () => {
+      answers = await hammer(running.port, '/cart', { requests: 10_000, connections: 50 });
+    });
+    expect(answers).toHaveLength(10_000);
+    expect(answers.filter((answer) => !answer.startsWith('HTTP/1.1 200 '))).toEqual([]);
+    expect(answers.filter((answer) => /set-cookie/i.test(answer))).toEqual([]);
+    expect(commands).toEqual([]);
+    expect(await probe.client.dbsize()).toBe(before);
+  });
+});
