@@ -67,6 +67,9 @@ export function mountOnFastify(instance: FastifyInstance, host: SessionHost): vo
   instance.addHook('onSend', (request, reply, payload, done) => {
     const corridor = corridorOf(request.raw);
     if (!corridor) return done(null, payload);
+    // A handler that answers by itself and returns nothing: while its answer waits for the commit,
+    // Fastify takes the nothing for another one.
+    if (corridor.committing) return;
     const send = () => {
       corridor.answer(writerOf(reply));
       done(null, payload);

@@ -40,6 +40,8 @@ export class SessionCorridor {
   #session: LiveSession | undefined;
   #arrivedBy: SessionIdTransport;
   #failed = false;
+  /** The answer waits for the commit. */
+  committing = false;
   /** The route has no session: nothing is written, nothing is sent. */
   skipped = false;
   /** Done: commit and answer happen once. */
@@ -71,12 +73,15 @@ export class SessionCorridor {
 
   /** Writes what the request changed. A failure is final: no cookie is set or cleared then. */
   async commit(): Promise<void> {
+    this.committing = true;
     try {
       if (this.state && isLoading(this.state)) await this.#handlerStarted(this.state);
       await this.#session?.save();
     } catch (error) {
       this.#failed = true;
       throw error;
+    } finally {
+      this.committing = false;
     }
   }
 
