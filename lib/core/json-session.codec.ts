@@ -7,7 +7,8 @@ const MAX_DEPTH = 100;
 /** JSON that refuses what it would otherwise drop or change in silence. */
 export const jsonSessionCodec: SessionCodec = {
   encode(data) {
-    assertStorable(data, '', 0);
+    // Not the data itself: an attribute named `toJSON` must not speak for all others.
+    assertAttributesStorable(data, '', 0);
     return JSON.stringify(data);
   },
 
@@ -46,17 +47,24 @@ function assertObjectStorable(value: object | null, path: string, depth: number)
     );
   }
   if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) assertStorable(value[i], path, depth + 1);
+    for (let i = 0; i < value.length; i++) {
+      if (value[i] === undefined) throw new SessionSerializationError(path, 'undefined in a list');
+      assertStorable(value[i], path, depth + 1);
+    }
     return;
   }
   // A class that says how it is written (Date, Decimal, …) is taken at its word.
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return;
-  if (value instanceof Map || value instanceof Set || ArrayBuffer.isView(value)) {
-    throw new SessionSerializationError(path, `a ${value.constructor.name}`);
-  }
-  for (const key in value) {
+  // Maps, promises, errors and the like would become `{}`.
+  const kind = Object.prototype.toString.call(value).slice('[object '.length, -1);
+  if (kind !== 'Object') throw new SessionSerializationError(path, `a ${kind}`);
+  assertAttributesStorable(value, path, depth);
+}
+
+function assertAttributesStorable(object: object, path: string, depth: number): void {
+  for (const key in object) {
     assertStorable(
-      (value as Record<string, unknown>)[key],
+      (object as Record<string, unknown>)[key],
       path ? `${path}.${key}` : key,
       depth + 1,
     );
