@@ -92,8 +92,8 @@ export class SessionWriter {
     if (await this.#round(state, plan, options)) return;
     await this.#inTurn(state.handle, async () => {
       for (let round = 1; round < COMMIT_ROUNDS; round++) {
+        // At once: what the lost round found is the newest state only now; who waits loses again.
         if (await this.#round(state, state.plan(), options)) return;
-        await pause(round);
       }
       throw new SessionConflictError();
     });
@@ -304,10 +304,4 @@ interface Written {
   readonly now: number;
   readonly record: LiveRecord;
   readonly contents: EncodedContents;
-}
-
-/** Lets others finish: other nodes may be after the same session. */
-function pause(round: number): Promise<void> {
-  const longest = Math.min(50, 2 ** round);
-  return new Promise((resolve) => setTimeout(resolve, Math.random() * longest));
 }
