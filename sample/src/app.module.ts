@@ -1,0 +1,41 @@
+import { Module, ValidationPipe, type DynamicModule } from '@nestjs/common';
+import { APP_PIPE } from '@nestjs/core';
+import { SessionModule, type SessionModuleOptions } from 'nestjs-distributed-session';
+import { AuthController } from './auth/auth.controller.js';
+import { Users } from './auth/users.js';
+import { CartController } from './cart/cart.controller.js';
+import { ProductsController } from './cart/products.controller.js';
+import { HealthController } from './health.controller.js';
+import { CounterController } from './notes/counter.controller.js';
+import { NotesController } from './notes/notes.controller.js';
+import { PageController } from './page/page.controller.js';
+import { SessionController } from './session/session.controller.js';
+import { SlowController } from './session/slow.controller.js';
+
+/** The shop. */
+@Module({
+  controllers: [
+    AuthController,
+    CartController,
+    ProductsController,
+    CounterController,
+    NotesController,
+    SessionController,
+    SlowController,
+    HealthController,
+    PageController,
+  ],
+  providers: [
+    Users,
+    {
+      provide: APP_PIPE,
+      useFactory: () => new ValidationPipe({ whitelist: true }),
+    },
+  ],
+})
+export class AppModule {
+  /** The shop with sessions as the options say. */
+  static with(session: SessionModuleOptions): DynamicModule {
+    return { module: AppModule, imports: [SessionModule.forRoot(session)] };
+  }
+}

@@ -1,0 +1,82 @@
+import 'reflect-metadata';
+import { Logger, type INestApplication } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { AppModule } from './app.module.js';
+import { chooseSessionHome } from './session-home.js';
+import { readSettings, type Settings } from './settings.js';
+
+const logger = new Logger('Shop');
+
+try {
+  await start(readSettings(process.env));
+} catch (error) {
+  logger.fatal(`The shop cannot start: ${(error as Error).message}`);
+  process.exit(1);
+}
+
+async function start(settings: Settings): Promise<void> {
+  const home = await chooseSessionHome(settings);
+  logger.log(home.description);
+  warnAbout(settings);
+
+  const app = await NestFactory.create(
+    AppModule.with({
+      ...home.options,
+      secret: settings.secret,
+      ...(settings.allowHttp && { cookie: { secure: false } }),
+      ...(settings.idleTimeout !== undefined && { idleTimeout: settings.idleTimeout }),
+    }),
+    await createAdapter(settings.adapter),
+    { abortOnError: false },
+  );
+  protect(app, settings);
+  app.enableShutdownHooks(['SIGINT', 'SIGTERM'], { useProcessExit: true });
+  await app.listen(settings.port, settings.host);
+  logger.log(`Listening on ${await app.getUrl()}`);
+}
+
+/** Only the one that is used is loaded. */
+async function createAdapter(name: Settings['adapter']) {
+  if (name === 'fastify') {
+    const { FastifyAdapter } = await import('@nestjs/platform-fastify');
+    return new FastifyAdapter();
+  }
+  const { ExpressAdapter } = await import('@nestjs/platform-express');
+  return new ExpressAdapter();
+}
+
+/** Nothing inline, nothing from elsewhere, and no other site may act with a visitor's cookie. */
+function protect(app: INestApplication, { allowHttp }: Settings): void {
+  app.useSecurityHeaders({
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        'default-src': ["'none'"],
+        'script-src': ["'self'"],
+        'style-src': ["'self'"],
+        'img-src': ["'self'"],
+        'connect-src': ["'self'"],
+        'form-action': ["'self'"],
+        'base-uri': ["'none'"],
+        'frame-ancestors': ["'none'"],
+        'require-trusted-types-for': ["'script'"],
+      },
+    },
+    xFrameOptions: { action: 'deny' },
+    strictTransportSecurity: !allowHttp,
+  });
+  app.enableCsrfProtection();
+}
+
+function warnAbout({ secretIsRandom, allowHttp, host }: Settings): void {
+  if (secretIsRandom) {
+    logger.warn(
+      'SESSION_SECRET is not set: a random one serves until this process ends. Several nodes need the same one.',
+    );
+  }
+  if (allowHttp && !['127.0.0.1', '::1', 'localhost'].includes(host)) {
+    logger.warn(
+      `ALLOW_HTTP is on and HOST is ${host}: session cookies travel unencrypted. Set ALLOW_HTTP=0 and serve over https.`,
+    );
+  }
+}

@@ -1,0 +1,52 @@
+import { randomBytes } from 'node:crypto';
+import type { Duration } from 'nestjs-distributed-session';
+
+/** What the environment says about this process. */
+export interface Settings {
+  /** `ADAPTER`: `express` or `fastify`. @default express */
+  readonly adapter: 'express' | 'fastify';
+  /** `HOST`. @default 127.0.0.1 */
+  readonly host: string;
+  /** `PORT`; 0 takes a free one. @default 3000 */
+  readonly port: number;
+  /** `REDIS_URL`. @default none: a redis-server of the shop's own, else memory */
+  readonly redisUrl: string | undefined;
+  /** `REDIS_OPTIONAL=1` boots without Redis and answers 503 until it is there. @default off: fail fast */
+  readonly redisOptional: boolean;
+  /** `SESSION_SECRET`, the same on all nodes. @default a random one, until the process ends */
+  readonly secret: string;
+  readonly secretIsRandom: boolean;
+  /** `ALLOW_HTTP`: cookies without `Secure`, for plain http on this machine. @default on outside production */
+  readonly allowHttp: boolean;
+  /** `IDLE_TIMEOUT`, for example `10m`. @default the library's */
+  readonly idleTimeout: Duration | undefined;
+}
+
+/** Reads the environment; a variable that is set to nothing counts as not set. */
+export function readSettings(environment: NodeJS.ProcessEnv): Settings {
+  const given = (name: string): string | undefined => environment[name]?.trim() || undefined;
+  const secret = given('SESSION_SECRET');
+  return {
+    adapter: adapterFrom(given('ADAPTER') ?? 'express'),
+    host: given('HOST') ?? '127.0.0.1',
+    port: portFrom(given('PORT') ?? '3000'),
+    redisUrl: given('REDIS_URL'),
+    redisOptional: given('REDIS_OPTIONAL') === '1',
+    secret: secret ?? randomBytes(32).toString('base64url'),
+    secretIsRandom: secret === undefined,
+    allowHttp: (given('ALLOW_HTTP') ?? (given('NODE_ENV') === 'production' ? '0' : '1')) === '1',
+    // The library checks it, and says what is wrong with it.
+    idleTimeout: given('IDLE_TIMEOUT') as Duration | undefined,
+  };
+}
+
+function adapterFrom(value: string): Settings['adapter'] {
+  if (value === 'express' || value === 'fastify') return value;
+  throw new Error(`ADAPTER is "${value}": use express or fastify.`);
+}
+
+function portFrom(value: string): number {
+  const port = Number(value);
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new Error(`PORT is "${value}": use a number from 0 (any free port) to 65535.`);
+}
