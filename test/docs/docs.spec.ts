@@ -1,0 +1,387 @@
+import { Logger } from '@nestjs/common';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { Redis } from 'ioredis';
+import {
+  RedisSessionStore,
+  SessionError,
+  type SessionErrorCode,
+  type SessionHttpException,
+} from 'nestjs-distributed-session';
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import type { Readable } from 'node:stream';
+import { systemClock } from '../../lib/core/clock.js';
+import { toMilliseconds } from '../../lib/core/duration.js';
+import { jsonSessionCodec } from '../../lib/core/json-session.codec.js';
+import { toHttpException } from '../../lib/http/session-http.exception.js';
+import { resolveSessionOptions } from '../../lib/options/resolve-session-options.js';
+import { createRedis } from '../../lib/stores/redis/redis-client.js';
+import { until } from '../support/app.js';
+import { HttpClient } from '../support/http-client.js';
+import { freePort, RedisServer } from '../support/redis-server.js';
+import { Installation, problemsOf } from './compiler.js';
+import {
+  anchorsOf,
+  codeIn,
+  existsInRoot,
+  readPages,
+  relativeLinks,
+  ROOT,
+  rowsOf,
+  tableRows,
+  type Block,
+} from './pages.js';
+import {
+  classesByCode,
+  literalsOfUnion,
+  membersOfInterface,
+  methodsOfClass,
+  valueExports,
+} from './source.js';
+
+const OPTIONS = 'lib/options/session-module.options.ts';
+const ERRORS = 'lib/core/session.errors.ts';
+
+const pages = readPages();
+const pageAt = (path: string) => pages.find((page) => page.path === path)!;
+const readme = pageAt('README.md').text;
+const blocks = pages.flatMap((page) => page.blocks);
+const inLanguage = (language: string) => blocks.filter((block) => block.language === language);
+const blockNamed = (file: string) => blocks.find((block) => block.file === file) as Block;
+const firstCells = (table: string) => tableRows(readme, table).map((row) => row[0] as string);
+const sorted = (names: Iterable<string>) => [...names].sort();
+
+describe('code on the pages', () => {
+  it('is in a language that is checked here', () => {
+    const known = ['ts', 'sh', 'json', 'text'];
+    expect(blocks.filter((block) => !known.includes(block.language))).toEqual([]);
+    expect(pages.filter((page) => page.blocks.length === 0)).toEqual([]);
+  });
+
+  it('compiles against the library, as strict as the library itself', () => {
+    expect(problemsOf(inLanguage('ts'))).toEqual([]);
+  }, 180_000);
+
+  it('is refused by this check if it uses what does not exist', () => {
+    const [block] = inLanguage('ts') as [Block];
+    const wrong = {
+      ...block,
+      given: "import { SessionModule } from 'nestjs-distributed-session';\n",
+      text: 'SessionModule.forRoot({ idleTimeout: true });\n',
+    };
+    expect(problemsOf([wrong])).toEqual([expect.stringMatching(`^README.md:${block.line}: `)]);
+  }, 180_000);
+
+  it('is JSON where it says so', () => {
+    for (const block of inLanguage('json')) expect(JSON.parse(block.text)).toBeDefined();
+  });
+
+  it('names only scripts that exist', () => {
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
+    const commands = inLanguage('sh').flatMap(({ text }) => text.split(/\n|&&|;/));
+    const used = commands.flatMap(
+      (command) => /^\s*npm (?:run(?: --silent)? )?(start|test|[\w:-]+)/.exec(command)?.[1] ?? [],
+    );
+    const npm = ['ci', 'i', 'install'];
+    const missing = used.filter((name) => !npm.includes(name) && !(name in scripts));
+    expect(missing).toEqual([]);
+    expect(used).toEqual(expect.arrayContaining(['start', 'test']));
+  });
+});
+
+describe('the README', () => {
+  it('opens with its name, one paragraph, and the two commands for a clone', () => {
+    const [title, promise, , commands] = readme.split('\n\n') as [string, string, string, string];
+    expect(title).toBe('# nestjs-distributed-session');
+    expect(promise).not.toMatch(/^[#`|>-]/);
+    expect(commands).toMatch(/^```sh\nnpm ci && npm start .*\nnpm ci && npm test .*\n```$/);
+    expect(readme.indexOf('```')).toBe(readme.indexOf(commands));
+  });
+
+  it('shows an application in twenty lines', () => {
+    expect(blockNamed('main.ts').text.trimEnd().split('\n').length).toBeLessThanOrEqual(20);
+  });
+
+  const defaults = resolveSessionOptions({}, 'test');
+  it.each([
+    [
+      'SessionModuleOptions',
+      {
+        ...defaults,
+        secret: defaults.secrets,
+        transport: defaults.transports,
+        schema: defaults.validate,
+      },
+    ],
+    ['SessionCookieOptions', defaults.cookie],
+  ])('has every one of %s, with its type and its default', (name, inForce) => {
+    const rows = tableRows(readme, name);
+    const declared = membersOfInterface(OPTIONS, name);
+    const documented = rows.map(([option, type]) => [codeIn(option!)[0], codeIn(type!)[0]]);
+    expect(documented).toEqual([...declared]);
+    for (const [option = '', type = '', said = ''] of rows) {
+      const key = codeIn(option)[0] as string;
+      const value = (inForce as Record<string, unknown>)[key];
+      expect({ option, default: defaultOf(said, type) }).toEqual({ option, default: value });
+    }
+  });
+
+  it('has every decorator that is exported', () => {
+    const exported = [...valueExports('lib/index.ts')]
+      .filter(([, from]) => from.includes('session.decorators'))
+      .map(([name]) => `\`@${name}()\``);
+    expect(sorted(firstCells('decorators'))).toEqual(sorted(exported));
+  });
+
+  it('has every method of SessionService and every member of a session', () => {
+    const named = (table: string) =>
+      new Set(
+        firstCells(table)
+          .flatMap(codeIn)
+          .map((code) => code.replace(/\(.*/, '')),
+      );
+    const methods = methodsOfClass('lib/session.service.ts', 'SessionService');
+    expect(sorted(named('SessionService'))).toEqual(sorted(methods));
+    const members = membersOfInterface('lib/core/session.ts', 'Session').keys();
+    expect(sorted(named('Session'))).toEqual(sorted(members));
+  });
+
+  it('has every error code, with its class and the status that it is answered with', () => {
+    const rows = tableRows(readme, 'errors').map((row) => row.slice(0, 3));
+    const classes = classesByCode(ERRORS);
+    const codes = literalsOfUnion(ERRORS, 'SessionErrorCode') as SessionErrorCode[];
+    Logger.overrideLogger(false);
+    const expected = codes.map((code) => {
+      const status = code === 'SESSION_OPTIONS_INVALID' ? 'none' : `${statusOf(code)}`;
+      return [`\`${code}\``, `\`${classes.get(code)}\``, status];
+    });
+    Logger.overrideLogger(['log', 'warn', 'error', 'fatal']);
+    expect(sorted(rows.map(String))).toEqual(sorted(expected.map(String)));
+  });
+
+  it('has every variable that the sample application reads', () => {
+    const settings = readFileSync(join(ROOT, 'sample/src/settings.ts'), 'utf8');
+    const read = [...settings.matchAll(/given\('([A-Z_]+)'\)/g)].map((match) => match[1]!);
+    const variables = new Set(read.filter((name) => name !== 'NODE_ENV'));
+    expect(sorted(firstCells('sample').flatMap(codeIn))).toEqual(sorted(variables));
+  });
+});
+
+describe('the guides', () => {
+  it('say something about every error code', () => {
+    const guide = pageAt('docs/errors.md').text;
+    const codes = literalsOfUnion(ERRORS, 'SessionErrorCode');
+    expect(codes.filter((code) => !guide.includes(`\n\`${code}\` — `))).toEqual([]);
+  });
+
+  it('and the README mention everything that the package exports', () => {
+    const all = pages.map((page) => page.text).join('\n');
+    const exported = [
+      ...valueExports('lib/index.ts').keys(),
+      ...valueExports('lib/testing/index.ts').keys(),
+    ];
+    expect(exported.filter((name) => !new RegExp(`\\b${name}\\b`).test(all))).toEqual([]);
+  });
+
+  it('tell the connection profile as it is', () => {
+    const [, section = ''] = pageAt('docs/stores.md').text.split('### The connection');
+    const { options } = createRedis('redis://127.0.0.1:1');
+    for (const [option = '', said = ''] of rowsOf(section)) {
+      const value = options[codeIn(option)[0] as keyof typeof options];
+      if (typeof value === 'function') continue;
+      const told = toMilliseconds(said.replace(' ', '')) ?? (JSON.parse(said) as unknown);
+      expect({ option, told }).toEqual({ option, told: value });
+    }
+  });
+});
+
+describe('every page', () => {
+  it.each(pages)('$path links only to what exists', ({ path, text }) => {
+    const broken = relativeLinks(text).filter((link) => {
+      const [to = '', anchor] = link.split('#');
+      const target = to === '' ? path : normalize(join(dirname(path), to));
+      if (!existsInRoot(target)) return true;
+      return anchor !== undefined && !anchorsOf(pageAt(target).text).includes(anchor);
+    });
+    expect(broken).toEqual([]);
+  });
+
+  it.each(pages)('$path tells no path of a machine and leaves nothing open', ({ text }) => {
+    expect(text).not.toContain(ROOT);
+    expect(text).not.toMatch(
+      /(?:^|[\s`'"(=:])\/(?:home|root|Users|tmp|usr|var|opt|mnt|srv|work)\b/m,
+    );
+    expect(text).not.toMatch(/\b(?:TODO|FIXME|TBD|XXX|lorem ipsum)\b/i);
+    expect(text).not.toMatch(/[ \t]$/m);
+  });
+});
+
+describe('what the pages show, run', () => {
+  let installation: Installation;
+  let redis: RedisServer;
+  const running: Program[] = [];
+
+  beforeAll(async () => {
+    const files = inLanguage('ts').filter((block) => block.file !== undefined);
+    installation = new Installation(files);
+    redis = await RedisServer.start();
+  }, 60_000);
+
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((program) => program.stop()));
+  });
+
+  afterAll(async () => {
+    await redis?.stop();
+    installation?.remove();
+  });
+
+  const run = (args: string[], environment: Record<string, string> = {}): Program => {
+    const program = new Program(args, environment);
+    running.push(program);
+    return program;
+  };
+
+  it("the README's application counts, logs in and logs out over Redis", async () => {
+    const port = await freePort();
+    const script = installation.pathOf(blockNamed('main.ts'));
+    const program = run([script], { PORT: `${port}`, REDIS_URL: redis.url });
+    const client = new HttpClient(port);
+    const answers = () =>
+      client.get('/me').then(
+        () => true,
+        () => program.hasEnded,
+      );
+    await until('the application listens', answers, { within: 30_000 });
+    expect(program.hasEnded ? program.output : '').toBe('');
+
+    expect((await client.get('/me')).json).toMatchObject({ code: 'SESSION_REQUIRED' });
+    expect(client.jar.size).toBe(0);
+    expect((await client.get('/views')).json).toEqual({ views: 1 });
+    expect((await client.get('/views')).json).toEqual({ views: 2 });
+    const before = client.another(client.jar);
+    expect((await client.post('/login')).status).toBe(201);
+    expect((await client.get('/me')).json).toEqual({ principal: 'alice' });
+    expect((await client.get('/views')).json).toEqual({ views: 3 });
+    expect((await before.get('/me')).status).toBe(401);
+
+    const stored = new Redis(redis.port, '127.0.0.1');
+    const live = () => new RedisSessionStore(stored).count();
+    expect(await live()).toBe(1);
+    expect((await client.post('/logout')).status).toBe(201);
+    expect((await client.get('/me')).status).toBe(401);
+    expect(await live()).toBe(0);
+    stored.disconnect();
+    client.close();
+  });
+
+  it('the tests pass', async () => {
+    const tests = inLanguage('ts').filter((block) => block.file?.endsWith('.test.ts'));
+    expect(tests.length).toBeGreaterThanOrEqual(3);
+    const paths = tests.map((block) => installation.pathOf(block));
+    const program = run(['--test', '--test-reporter=tap', ...paths]);
+    const code = await program.ended;
+    expect(program.output).toMatch(/^# fail 0$/m);
+    expect(Number(/^# pass (\d+)$/m.exec(program.output)?.[1])).toBeGreaterThan(30);
+    expect(code).toBe(0);
+  });
+
+  it('the rights that stores.md gives a Redis user are enough, and none is missing', async () => {
+    const [rule = ''] = /redis-cli ACL SETUSER .*/.exec(pageAt('docs/stores.md').text) ?? [];
+    const words = rule
+      .split(' ')
+      .slice(3)
+      .map((word) => word.replaceAll("'", ''));
+    const admin = new Redis(redis.port, '127.0.0.1');
+    await admin.call('ACL', 'SETUSER', words[0]!, 'on', ...words.slice(1));
+    const password = words.find((word) => word.startsWith('>'))!.slice(1);
+    const client = createRedis(`redis://${words[0]}:${password}@127.0.0.1:${redis.port}`);
+    await client.connect();
+
+    const store = new RedisSessionStore(client);
+    const handle = `0a${'h'.repeat(43)}`;
+    const [first, second, third] = ['1', '2', '3'].map((n) => `0000000${n}nonce${n}1`) as [
+      string,
+      string,
+      string,
+    ];
+    const versionOf = (value: string) => value.slice(0, 14);
+    await store.ping();
+    expect(await store.create(handle, first, { ttl: 60_000 })).toBe(true);
+    expect(await store.load(handle)).toMatchObject({ value: first });
+    expect(await store.load(handle, { touch: 60_000 })).toMatchObject({ value: first });
+    expect(await store.load(handle, { remaining: true })).toMatchObject({ value: first });
+    expect(await store.save(handle, second, { expected: versionOf(first) })).toEqual({
+      status: 'saved',
+    });
+    expect(await store.save(handle, third, { expected: versionOf(second), ttl: 60_000 })).toEqual({
+      status: 'saved',
+    });
+    expect(await store.save(handle, first, { expected: versionOf(first) })).toMatchObject({
+      status: 'conflict',
+    });
+    expect(await store.touch(handle, 60_000)).toBe(true);
+    expect(await store.count()).toBe(1);
+    expect(await store.delete(handle)).toBe(third);
+    expect(await admin.call('ACL', 'LOG')).toEqual([]);
+    await expect(client.set('other', '1')).rejects.toThrow('NOPERM');
+    await expect(client.flushall()).rejects.toThrow('NOPERM');
+    client.disconnect();
+    admin.disconnect();
+  });
+});
+
+/** What a cell of the column "Default" stands for. */
+function defaultOf(cell: string, type: string): unknown {
+  const words: Record<string, unknown> = {
+    none: type.includes('readonly string[]') ? [] : undefined,
+    'all routes': undefined,
+    JSON: jsonSessionCodec,
+    "the machine's clock": systemClock,
+    'see below': expect.any(Object),
+  };
+  if (cell in words) return words[cell];
+  const literal = JSON.parse((codeIn(cell)[0] as string).replaceAll("'", '"')) as unknown;
+  if (type === '`Duration`') return toMilliseconds(literal);
+  return type.includes('TransportName') ? [literal] : literal;
+}
+
+/** The status that an error with this code is answered with. */
+function statusOf(code: SessionErrorCode): number {
+  const error = Object.assign(Object.create(SessionError.prototype) as object, {
+    code,
+    message: '',
+  });
+  return (toHttpException(error) as SessionHttpException).getStatus();
+}
+
+/** A program of its own, in an environment of its own. */
+class Program {
+  output = '';
+  readonly ended: Promise<number | string>;
+  readonly #child: ChildProcessByStdio<null, Readable, Readable>;
+
+  constructor(args: readonly string[], environment: Record<string, string>) {
+    const env = { PATH: process.env.PATH, NO_COLOR: '1', ...environment };
+    this.#child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const keep = (chunk: Buffer) => void (this.output += chunk.toString());
+    this.#child.stdout.on('data', keep);
+    this.#child.stderr.on('data', keep);
+    this.ended = once(this.#child, 'close').then(
+      ([code, signal]) => (code ?? signal) as number | string,
+    );
+  }
+
+  get hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  async stop(): Promise<void> {
+    if (!this.hasEnded) this.#child.kill('SIGKILL');
+    await this.ended;
+  }
+}
