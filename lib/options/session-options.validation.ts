@@ -1,4 +1,4 @@
-import { IsOptional, ValidateBy, validateSync, type ValidationArguments } from 'class-validator';
+import { ValidateBy, ValidateIf, validateSync, type ValidationArguments } from 'class-validator';
 import { toMilliseconds } from '../core/duration.js';
 import { isRedisClient } from '../stores/redis/redis-client.js';
 import type { SessionModuleOptions } from './session-module.options.js';
@@ -14,7 +14,7 @@ function Check(remedy: string, validate: (value: unknown) => boolean): PropertyD
     },
   });
   return (target, property) => {
-    IsOptional()(target, property);
+    ValidateIf((_, value) => value !== undefined)(target, property);
     check(target, property);
   };
 }
@@ -25,6 +25,7 @@ function described(value: unknown, property: string | undefined): string {
   if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
     return `is ${JSON.stringify(value)}`;
   }
+  if (value === null) return 'is null';
   return Array.isArray(value) ? 'is a list that does not fit' : `is of type ${typeof value}`;
 }
 
