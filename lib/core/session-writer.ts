@@ -270,7 +270,8 @@ export class SessionWriter {
     const value = encodeLive(version, header, contents.flashText, contents.dataText);
     const bytes = Buffer.byteLength(value);
     if (bytes > maxBytes) throw new SessionTooLargeError(bytes, maxBytes);
-    const record: LiveRecord = { kind: 'live', version, header, ...contents };
+    const { flashText, dataText } = contents;
+    const record: LiveRecord = { kind: 'live', version, header, flashText, dataText };
     const ttl = lifetime.timeToLive(now, header.absoluteEnd);
     return { value, ttl, now, record, contents };
   }
