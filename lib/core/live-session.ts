@@ -19,6 +19,7 @@ export interface SessionKeeper {
   load(state: SessionState): Promise<void>;
   commit(state: SessionState, options?: SaveSessionOptions): Promise<boolean>;
   touch(state: SessionState): Promise<void>;
+  reload(state: SessionState): Promise<void>;
 }
 
 /** The face of a session's state. Marks intent and hands over contents; decides nothing. */
@@ -123,6 +124,11 @@ export class LiveSession implements Session {
   async load(): Promise<this> {
     if (!this.#state.loaded) await this.#keeper.load(this.#state);
     return this;
+  }
+
+  /** Reads the session again, and gives up what was changed; for express-session's `reload`. */
+  async reload(): Promise<void> {
+    await this.#keeper.reload(this.#state);
   }
 
   async authenticate(principal: string, options: AuthenticateOptions = {}): Promise<void> {

@@ -118,9 +118,13 @@ export class SessionChanges {
     };
   }
 
-  /** Takes over what the store has, before anything was done. */
-  load(stored: EncodedContents): void {
-    this.#stored = stored;
+  /** Forgets all contents and all that was done to them. */
+  reset(): void {
+    this.#stored = this.#contents = undefined;
+    this.#operations.length = 0;
+    this.#settled.clear();
+    this.#computed.clear();
+    this.#handedOut = this.damaged = false;
   }
 
   /** What was encoded is now stored; what was done since is still to be written. */

@@ -19,7 +19,7 @@ export interface TransportResponse {
 export interface SessionIdTransport {
   /** All tokens that came this way; usually none or one. */
   read(request: TransportRequest): readonly string[];
-  /** Hands the client its token. `endsAt` is the session's absolute end, in ms since the epoch. */
+  /** Hands the client its token, and says in `Vary` what the answer depends on. `endsAt` is the session's absolute end, in ms since the epoch. */
   write(
     request: TransportRequest,
     response: TransportResponse,

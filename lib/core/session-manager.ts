@@ -63,7 +63,10 @@ export class SessionManager implements SessionKeeper {
 
   /** Starts the idle window of a handle anew; `false` if there is no such session. */
   async touchHandle(handle: string): Promise<boolean> {
-    return isHandle(handle) && this.parts.store.touch(handle, this.parts.lifetime.idleTimeout);
+    const { store, lifetime, clock } = this.parts;
+    const record = isHandle(handle) ? await this.#reader.read(handle) : undefined;
+    if (!record) return false;
+    return store.touch(handle, lifetime.timeToLive(clock.now(), record.header.absoluteEnd));
   }
 
   count(): Promise<number> {
@@ -72,6 +75,10 @@ export class SessionManager implements SessionKeeper {
 
   load(state: SessionState): Promise<void> {
     return this.#reader.load(state);
+  }
+
+  reload(state: SessionState): Promise<void> {
+    return this.#reader.reload(state);
   }
 
   touch(state: SessionState): Promise<void> {

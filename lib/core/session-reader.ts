@@ -1,5 +1,4 @@
 import type { Clock } from './clock.js';
-import { handleOf } from './session-id.js';
 import type { SessionIdSigner } from './session-id-signer.interface.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import { decodeRecord, type LiveRecord, type RetiredRecord } from './session-record.js';
@@ -32,6 +31,12 @@ export class SessionReader {
     return (state.loading ??= this.#loadAnew(state));
   }
 
+  /** Loads a session again; what was changed and not saved is given up. */
+  reload(state: SessionState): Promise<void> {
+    state.reset();
+    return this.load(state);
+  }
+
   async #loadAnew(state: SessionState): Promise<void> {
     try {
       const now = this.parts.clock.now();
@@ -59,12 +64,12 @@ export class SessionReader {
     if (await store.touch(handle, ttl)) this.touched(state, handle, now);
   }
 
-  /** The record of an id, without counting as activity. */
-  async read(id: string): Promise<LiveRecord | undefined> {
-    const handle = handleOf(id);
+  /** The record of a handle, without counting as activity. */
+  async read(handle: string): Promise<LiveRecord | undefined> {
     const loaded = await this.parts.store.load(handle);
     const record = loaded && this.decode(loaded.value, handle);
-    return record?.kind === 'live' ? record : undefined;
+    const live = record?.kind === 'live' && record.header.absoluteEnd > this.parts.clock.now();
+    return live ? record : undefined;
   }
 
   /** A stored value as a record; a damaged one counts as absent, and is reported. */

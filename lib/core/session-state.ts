@@ -192,6 +192,15 @@ export class SessionState {
     this.tokenChange = 'set';
   }
 
+  /** Forgets what was read and what was meant to be done. */
+  reset(): void {
+    this.loaded = !this.presented && !this.record;
+    this.loading = undefined;
+    this.record = undefined;
+    this.renewal = undefined;
+    this.changes.reset();
+  }
+
   /** The id that came is worth nothing: the session begins as a new one. */
   startNew(): void {
     this.record = undefined;

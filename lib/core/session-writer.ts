@@ -237,7 +237,7 @@ export class SessionWriter {
     const renewal = state.renewal;
     state.moveTo(successor);
     if (renewal && renewal.kind !== 'regenerate') state.renew(renewal);
-    const record = await this.reader.read(successor);
+    const record = await this.reader.read(handleOf(successor));
     if (!record) return this.#meetGone(state);
     state.adopt(record);
     return false;
@@ -251,7 +251,7 @@ export class SessionWriter {
     const successor = state.supersededBy;
     if (successor === undefined || state.renewal?.kind !== 'authenticate') return false;
     state.supersededBy = undefined;
-    const record = await this.reader.read(successor);
+    const record = await this.reader.read(handleOf(successor));
     if (record?.header.principal !== state.renewal.principal) return false;
     state.moveTo(successor);
     state.adopt(record);

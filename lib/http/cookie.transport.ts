@@ -52,6 +52,7 @@ export class CookieTransport implements SessionIdTransport {
   #send(request: TransportRequest, response: TransportResponse, part: Partial<SetCookie>): void {
     const secure = this.cookie.secure === 'auto' ? request.secure : this.cookie.secure;
     response.append('Set-Cookie', stringifySetCookie({ ...this.#plain, ...part, secure }));
+    response.append('Vary', 'Cookie');
   }
 }
 

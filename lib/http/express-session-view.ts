@@ -54,7 +54,7 @@ export class ExpressSessionViews {
       cookie: () => this.#cookieOf(session),
       save: () => run(() => session.save()),
       touch: () => run(() => session.touch()),
-      reload: () => run(() => session.load()),
+      reload: () => run(() => session.reload()),
       destroy: () => run(() => session.destroy().then(() => session.save())),
       regenerate: () =>
         run(async () => {
@@ -70,9 +70,10 @@ export class ExpressSessionViews {
 
   #cookieOf(session: LiveSession): object {
     const { name: _, persistent, ...attributes } = this.cookie;
-    const end = LiveSession.stateOf(session).absoluteEnd;
-    const expires = persistent ? new Date(end) : null;
-    return { ...attributes, httpOnly: true, expires, originalMaxAge: persistent ? end : null };
+    const { absoluteEnd, openedAt } = LiveSession.stateOf(session);
+    const expires = persistent ? new Date(absoluteEnd) : null;
+    const originalMaxAge = persistent ? absoluteEnd - openedAt : null;
+    return { ...attributes, httpOnly: true, expires, originalMaxAge };
   }
 }
 

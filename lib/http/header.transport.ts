@@ -15,10 +15,11 @@ export class HeaderTransport implements SessionIdTransport {
 
   write(_request: TransportRequest, response: TransportResponse, token: string): void {
     response.append(this.name, token);
+    response.append('Vary', this.name);
   }
 
-  clear(_request: TransportRequest, response: TransportResponse): void {
-    response.append(this.name, '');
+  clear(request: TransportRequest, response: TransportResponse): void {
+    this.write(request, response, '');
   }
 }
 
@@ -34,9 +35,10 @@ export class AuthorizationTransport implements SessionIdTransport {
 
   write(_request: TransportRequest, response: TransportResponse, token: string): void {
     response.append('Authentication-Info', `session="${token}"`);
+    response.append('Vary', 'Authorization');
   }
 
-  clear(_request: TransportRequest, response: TransportResponse): void {
-    response.append('Authentication-Info', 'session=""');
+  clear(request: TransportRequest, response: TransportResponse): void {
+    this.write(request, response, '');
   }
 }

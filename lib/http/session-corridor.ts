@@ -102,7 +102,6 @@ export class SessionCorridor {
     if (!/\bprivate\b|\bno-store\b/i.test(String(response.header('cache-control') ?? ''))) {
       response.replace('Cache-Control', 'no-store');
     }
-    response.append('Vary', 'Cookie');
   }
 
   /**

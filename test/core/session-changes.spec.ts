@@ -11,7 +11,7 @@ const stored = (data: object, flash?: object): EncodedContents => ({
 
 function changesOn(data?: object, flash?: object): SessionChanges {
   const changes = new SessionChanges(jsonSessionCodec);
-  if (data) changes.load(stored(data, flash));
+  if (data) changes.rebase(stored(data, flash));
   return changes;
 }
 
@@ -225,7 +225,7 @@ describe('damaged contents', () => {
     ['flash that is no JSON', { dataText: '{}', flashText: '{' }],
   ])('are a typed error when they are asked for: %s', (_, contents) => {
     const changes = new SessionChanges(jsonSessionCodec);
-    changes.load(contents);
+    changes.rebase(contents);
     expect(changes.damaged).toBe(false);
     expect(() => changes.data).toThrow(SessionDamagedError);
     expect(changes.damaged).toBe(true);
