@@ -76,6 +76,7 @@ function tell({ error = '', status = '' }) {
 /** Runs what the visitor asked for, and tells if it did not work. */
 async function attempt(action) {
   tell({});
+  element('password').removeAttribute('aria-invalid');
   try {
     await action();
   } catch (failure) {
@@ -164,7 +165,6 @@ async function logIn(form) {
   const field = element('password');
   const username = element('username').value;
   const password = field.value;
-  field.removeAttribute('aria-invalid');
   try {
     await call('POST', '/auth/login', { username, password });
   } catch (failure) {

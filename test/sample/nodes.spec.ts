@@ -41,7 +41,8 @@ describe('three nodes behind round robin', () => {
   afterEach(() => clients.forEach((client) => client.close()));
 
   const open = (port: number, cookies: Iterable<[string, string]> = []) => {
-    const client = new HttpClient(port, undefined, cookies);
+    const client = new HttpClient(port);
+    for (const [name, value] of cookies) client.jar.set(name, value);
     clients.push(client);
     return client;
   };
