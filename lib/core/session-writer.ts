@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { CommitPlan } from './commit-plan.js';
 import type { EncodedContents } from './session-changes.js';
 import { handleOf } from './session-id.js';
@@ -29,7 +30,9 @@ export interface SessionWriterParts extends SessionReaderParts {
 }
 
 /** Rounds of a commit before it gives up; each lost round means that somebody else's commit won. */
-const COMMIT_ROUNDS = 20;
+const COMMIT_ROUNDS = 50;
+/** After so many lost rounds, nodes that keep step with each other are brought out of it. */
+const ROUNDS_AT_ONCE = 8;
 
 /**
  * Carries out what a commit plan says. Every write is judged by the version it was made on, so that a
@@ -94,6 +97,7 @@ export class SessionWriter {
       for (let round = 1; round < COMMIT_ROUNDS; round++) {
         // At once: what the lost round found is the newest state only now; who waits loses again.
         if (await this.#round(state, state.plan(), options)) return;
+        if (round >= ROUNDS_AT_ONCE) await delay(Math.random() * 10);
       }
       throw new SessionConflictError();
     });
