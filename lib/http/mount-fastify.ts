@@ -1,3 +1,4 @@
+import { HttpException, Logger } from '@nestjs/common';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type {
   TransportRequest,
@@ -18,7 +19,7 @@ interface FastifyRequest {
 interface FastifyReply {
   readonly raw: ServerResponse;
   header(name: string, value: string): unknown;
-  getHeader(name: string): unknown;
+  getHeader(name: string): string | number | string[] | undefined;
   removeHeader(name: string): unknown;
 }
 
@@ -88,6 +89,7 @@ export function fastifyMiddleware(host: SessionHost) {
     enter(host, raw, response, next);
 }
 
+const logger = new Logger('SessionModule');
 const fastifyRequests = new WeakMap<IncomingMessage, FastifyRequest>();
 
 function enter(
@@ -129,8 +131,14 @@ function writerOf(reply: FastifyReply): TransportResponse {
 
 /** The raw response is out of Fastify's hands, and so of Nest's filters. */
 function answerRaw(response: ServerResponse, error: unknown): void {
-  const { status = 500, response: body = { statusCode: 500, message: 'Internal server error' } } =
-    error as { status?: number; response?: object };
-  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' });
-  response.end(JSON.stringify(body));
+  const http = error instanceof HttpException;
+  if (!http) logger.error(error);
+  const status = http ? error.getStatus() : 500;
+  const body = http ? error.getResponse() : { statusCode: 500, message: 'Internal server error' };
+  const text = JSON.stringify(body);
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(text),
+  });
+  response.end(text);
 }

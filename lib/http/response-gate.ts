@@ -42,7 +42,8 @@ export function gateResponse(
     Reflect.deleteProperty(response, 'headersSent');
     phase = 'failed';
     waiting = [];
-    for (const name of ABOUT_THE_BODY) response.removeHeader(name);
+    // Only what is there: Node takes the removal of `transfer-encoding` as a wish to do without.
+    for (const name of ABOUT_THE_BODY) if (response.hasHeader(name)) response.removeHeader(name);
     corridor.answer(writerOf(response));
     onFailure(error);
   };
