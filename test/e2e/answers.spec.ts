@@ -553,6 +553,8 @@ describe.each(ADAPTERS)('answers on %s', (adapter) => {
       expect(sessionCookies(answer.setCookie)).toEqual([]);
       expect(answer.headers['x-filtered']).toBe(filtered(raw));
       expect(await probe.liveRecords()).toEqual(new Map());
+      // The connection goes on: the error was framed as such.
+      expect((await client.get('/ping')).json).toEqual({ ok: true });
     });
   });
 
@@ -731,6 +733,7 @@ describe.each(ADAPTERS)('answers on %s', (adapter) => {
     const answer = await client.get('/nonsense');
     expect(answer.status).toBe(500);
     expect(answer.json).toMatchObject({ statusCode: 500 });
+    expect(running.logger.texts('error').at(-1)).toMatch(/ERR_INVALID_ARG_TYPE/);
     expect((await client.get('/ping')).status).toBe(200);
   });
 });

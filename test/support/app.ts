@@ -10,6 +10,7 @@ import type {
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { SessionModule, type SessionModuleOptions } from 'nestjs-distributed-session';
@@ -74,7 +75,10 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
     await app.close().catch(() => undefined);
     throw error;
   }
-  const { port } = app.getHttpServer().address() as AddressInfo;
+  const server = app.getHttpServer() as Server;
+  // Longer than any test: a client never meets a connection that is just being closed.
+  server.keepAliveTimeout = 600_000;
+  const { port } = server.address() as AddressInfo;
   return { app, port, logger, close: () => app.close() };
 }
 
