@@ -10,6 +10,7 @@ export {
   RequireSession,
   Session,
   SessionId,
+  type SessionParamOptions,
   SkipSession,
 } from './access/session.decorators.js';
 export { SessionGuard } from './access/session.guard.js';

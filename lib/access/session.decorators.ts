@@ -7,6 +7,7 @@ import {
   type PipeTransform,
   type Type,
 } from '@nestjs/common';
+import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Session as LiveSession } from '../core/session.js';
 import {
   ALLOW_ANONYMOUS,
@@ -18,7 +19,13 @@ import { sessionOf } from './session-of.js';
 import { SessionGuard } from './session.guard.js';
 
 type Pipe = Type<PipeTransform> | PipeTransform;
-type ParamOptions = Exclude<Parameters<ReturnType<typeof createParamDecorator>>[0], Pipe>;
+
+/** As Nest 12's own parameter decorators take them. */
+export interface SessionParamOptions {
+  /** What the value must look like; needs Nest 12. */
+  schema?: StandardSchemaV1;
+  pipes?: Pipe[];
+}
 
 /** The session of the current request: see the `Session` decorator of the same name. */
 export interface Session extends LiveSession {}
@@ -34,7 +41,7 @@ const sessionParam = createParamDecorator(async (key: string | undefined, contex
  * @example cart(@Session() session: Session) { session.set('cart', []); }
  * @example cart(@Session('cart') cart: Cart | undefined) { return cart ?? []; }
  */
-export function Session(...args: (string | Pipe | ParamOptions)[]): ParameterDecorator {
+export function Session(...args: (string | Pipe | SessionParamOptions)[]): ParameterDecorator {
   const inject = (sessionParam as (...args: unknown[]) => ParameterDecorator)(...args);
   return (target, method, index) => {
     inject(target, method, index);

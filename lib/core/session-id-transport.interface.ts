@@ -8,7 +8,7 @@ export interface TransportRequest {
 /** What a transport may write to a response. */
 export interface TransportResponse {
   /** A header so far. */
-  header(name: string): unknown;
+  header(name: string): string | number | readonly string[] | undefined;
   /** Adds a value to a header. */
   append(name: string, value: string): void;
   /** Sets a header, whatever it was. */

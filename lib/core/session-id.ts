@@ -32,7 +32,7 @@ export const isSessionId = (value: string): boolean => ID_SHAPE.test(value);
 export const isHandle = (value: string): boolean => HANDLE_SHAPE.test(value);
 
 const SIXTET = new Map(
-  [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'].map((char, i) => [
+  Array.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_', (char, i) => [
     char,
     i,
   ]),

@@ -53,11 +53,11 @@ export class SessionHost {
 
   /** Defines `session` on the prototype of an adapter's requests: no cost for each request. */
   defineSession(prototype: object): void {
-    const host = this;
+    const viewOf = (request: object) => this.viewOf(request);
     Object.defineProperty(prototype, 'session', {
       configurable: true,
       get(this: object) {
-        return host.viewOf(this);
+        return viewOf(this);
       },
       set() {
         throw new SessionUnavailableError(
