@@ -9,7 +9,7 @@ import { FakeClock } from './fake-clock.js';
 /** What a user under test brings along. */
 export interface TestLoginOptions extends AuthenticateOptions {
   /** Attributes of the session. @default none */
-  data?: SessionData & Record<string, unknown>;
+  data?: Partial<SessionData> & Record<string, unknown>;
 }
 
 /** A client with a session: what its requests have to send. */
