@@ -82,8 +82,15 @@ export class SessionTooLargeError extends SessionError {
  */
 export class SessionStoreUnavailableError extends SessionError {
   readonly code = 'SESSION_STORE_UNAVAILABLE';
-  constructor(reason: string) {
-    super(`The session store is unavailable (${reason}): try again shortly.`);
+  /**
+   * @param reason what happened, in a word or two
+   * @param remedy what to do about it
+   */
+  constructor(
+    readonly reason: string,
+    remedy = 'try again shortly',
+  ) {
+    super(`The session store is unavailable (${reason}): ${remedy}.`);
   }
 }
 

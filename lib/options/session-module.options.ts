@@ -60,7 +60,7 @@ export interface SessionModuleOptions {
   /**
    * Boot although the store does not answer, and answer 503 until it does.
    *
-   * @default false: booting fails within about a second
+   * @default false: booting fails within about two seconds
    */
   bootWithoutStore?: boolean;
   /** A session ends when it was not used for this long. @default '30m' */

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { setTimeout as delay } from 'node:timers/promises';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
 import {
   createRedis,
@@ -8,6 +9,9 @@ import {
   type RedisConnectionOptions,
 } from './redis-client.js';
 import { RedisSessionStore } from './redis-session.store.js';
+
+/** Milliseconds that booting waits for Redis. */
+const BOOT_PATIENCE = 1_500;
 
 /** How to begin. */
 export interface OpenRedisStoreOptions {
@@ -43,18 +47,33 @@ async function answering(
   store: RedisSessionStore,
   { bootWithoutStore, onTrouble }: OpenRedisStoreOptions,
 ): Promise<RedisSessionStore> {
-  try {
-    await store.ping();
-  } catch (error) {
-    if (!bootWithoutStore) {
-      await store.close();
-      throw new SessionStoreUnavailableError(
-        `${(error as Error).message} Redis did not answer at boot: check \`redis\`, or set bootWithoutStore`,
-      );
-    }
+  const { reason } = (await troubleAtBoot(store)) ?? {};
+  if (reason === undefined) return store;
+  if (bootWithoutStore) {
     onTrouble('Redis does not answer: sessions are unavailable (503) until it does.');
+    return store;
   }
-  return store;
+  await store.close();
+  throw new SessionStoreUnavailableError(
+    reason,
+    'Redis did not answer at boot; check `redis`, or set `bootWithoutStore`',
+  );
+}
+
+/** Why Redis does not answer; it may be starting just now, like the application. */
+async function troubleAtBoot(
+  store: RedisSessionStore,
+): Promise<SessionStoreUnavailableError | undefined> {
+  const deadline = performance.now() + BOOT_PATIENCE;
+  for (;;) {
+    try {
+      await store.ping();
+      return undefined;
+    } catch (error) {
+      if (performance.now() >= deadline) return toUnavailable(error);
+      await delay(100);
+    }
+  }
 }
 
 /** A client without a listener would throw; one with a silent listener would hide the outage. */
