@@ -13,32 +13,34 @@ export interface SeenCommand {
 export class RedisProbe {
   readonly #seen: SeenCommand[] = [];
   readonly #lines: string[] = [];
+  #monitor: Redis | undefined;
   #marker = 0;
 
-  private constructor(
-    readonly client: Redis,
-    private readonly monitor: Redis,
-    private readonly address: string,
-  ) {
+  private constructor(readonly client: Redis) {}
+
+  static async start(port: number): Promise<RedisProbe> {
+    const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20 });
+    client.on('error', () => undefined);
+    await client.ping();
+    return new RedisProbe(client);
+  }
+
+  async stop(): Promise<void> {
+    this.#monitor?.disconnect();
+    this.client.disconnect();
+  }
+
+  /** Notes every command from now on; what asks for commands begins with this by itself. */
+  async watch(): Promise<Redis> {
+    if (this.#monitor) return this.#monitor;
+    const monitor = (this.#monitor = await this.client.monitor());
+    monitor.on('error', () => undefined);
     monitor.on('monitor', (_time: string, args: string[], source: string) => {
       this.#lines.push(args.join(' '));
       if (source === 'lua') return;
       this.#seen.push({ name: (args[0] ?? '').toLowerCase(), args: args.slice(1) });
     });
-  }
-
-  static async start(port: number): Promise<RedisProbe> {
-    const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20 });
-    client.on('error', () => undefined);
-    const info = String(await client.call('CLIENT', 'INFO'));
-    const monitor = await client.monitor();
-    monitor.on('error', () => undefined);
-    return new RedisProbe(client, monitor, /\baddr=(\S+)/.exec(info)?.[1] ?? '');
-  }
-
-  async stop(): Promise<void> {
-    this.monitor.disconnect();
-    this.client.disconnect();
+    return monitor;
   }
 
   /** The commands that others send while `action` runs. */
@@ -50,7 +52,7 @@ export class RedisProbe {
     return this.#seen.slice(from).filter(({ name, args }) => !isOwn(name, args));
   }
 
-  /** All that clients sent and scripts did so far, values included. */
+  /** All that clients sent and scripts did since {@link watch}, values included. */
   async everythingSent(): Promise<readonly string[]> {
     await this.#catchUp();
     return this.#lines;
@@ -80,23 +82,17 @@ export class RedisProbe {
     return new Map([...all].filter(([key, value]) => key.includes(':s:') && value[14] === '1'));
   }
 
-  /** Calls by command name, those of scripts included. */
-  async commandStats(): Promise<Map<string, number>> {
-    const text = await this.client.info('commandstats');
-    const lines = text.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm);
-    return new Map([...lines].map((match) => [match[1] as string, Number(match[2])]));
-  }
-
   /** What Redis executed before this moment has arrived here when this resolves. */
   async #catchUp(): Promise<void> {
-    const marker = `probe-${++this.#marker}-${this.address}`;
+    const monitor = await this.watch();
+    const marker = `probe-${++this.#marker}`;
     const arrived = new Promise<void>((resolve) => {
       const look = (_time: string, args: string[]) => {
         if (args[1] !== marker) return;
-        this.monitor.off('monitor', look);
+        monitor.off('monitor', look);
         resolve();
       };
-      this.monitor.on('monitor', look);
+      monitor.on('monitor', look);
     });
     await this.client.echo(marker);
     await arrived;
