@@ -40,7 +40,7 @@ const ROUNDS_AT_ONCE = 8;
  */
 export class SessionWriter {
   /** Commits of a session that met a conflict here take turns, instead of racing for rounds. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new Map<string, ReturnType<Turn>>();
 
   constructor(
     private readonly parts: SessionWriterParts,
@@ -93,10 +93,14 @@ export class SessionWriter {
 
   async #commit(state: SessionState, plan: CommitPlan, options: SaveSessionOptions) {
     if (await this.#round(state, plan, options)) return;
-    await this.#inTurn(state.handle, async () => {
+    const handle = state.record ? state.storedHandle : state.handle;
+    await this.#inTurn(handle, async (latest) => {
+      if (latest && state.record && isNewer(latest, state.record)) state.adopt(latest);
       for (let round = 1; round < COMMIT_ROUNDS; round++) {
         // At once: what the lost round found is the newest state only now; who waits loses again.
-        if (await this.#round(state, state.plan(), options)) return;
+        if (await this.#round(state, state.plan(), options)) {
+          return state.storedHandle === handle ? state.record : undefined;
+        }
         if (round >= ROUNDS_AT_ONCE) await delay(Math.random() * 10);
       }
       throw new SessionConflictError();
@@ -285,23 +289,32 @@ export class SessionWriter {
     if (!state.passive) this.reader.touched(state, state.storedHandle, written.now);
   }
 
-  /** Runs one after the other what is to be done for a handle. An outage ends the whole row. */
-  async #inTurn<T>(handle: string, task: () => Promise<T>): Promise<T> {
+  /**
+   * Runs one after the other the commits of a handle; each learns what the one before it wrote. An
+   * outage ends the whole row.
+   */
+  async #inTurn(handle: string, commit: Turn): Promise<void> {
     const before = this.#turns.get(handle);
     const turn = before
-      ? before.then(task, (error: unknown) => {
+      ? before.then(commit, (error: unknown) => {
           if (error instanceof SessionStoreUnavailableError) throw error;
-          return task();
+          return commit(undefined);
         })
-      : task();
+      : commit(undefined);
     this.#turns.set(handle, turn);
     try {
-      return await turn;
+      await turn;
     } finally {
       if (this.#turns.get(handle) === turn) this.#turns.delete(handle);
     }
   }
 }
+
+type Turn = (latest: LiveRecord | undefined) => Promise<LiveRecord | undefined>;
+
+/** The counter that a version begins with tells older from newer. */
+const isNewer = (one: LiveRecord, other: LiveRecord): boolean =>
+  one.version.slice(0, 8) > other.version.slice(0, 8);
 
 interface Written {
   readonly value: StoredValue;
