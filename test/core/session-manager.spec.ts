@@ -97,11 +97,13 @@ describe('the idle timeout', () => {
     const browser = world.browser();
     const { handle, id } = await browser.visit((session) => session.set('n', 0));
     const start = world.clock.now();
+    const elsewhere = world.node();
     for (let i = 0; i < 29; i++) {
       world.clock.advance(MINUTE);
       for (const found of [
         await world.manager.openByHandle(handle),
-        await world.manager.openById(id),
+        await elsewhere.openByHandle(handle),
+        await elsewhere.openById(id),
       ]) {
         expect(found?.get('n')).toBe(0);
         expect(found?.lastAccessedAt).toBe(start);
@@ -347,6 +349,15 @@ describe('requests at the same time', () => {
     await Promise.all([first, session.save()]);
     const { data } = await browser.visit();
     expect({ ...data }).toEqual({ n: 2, late: true });
+
+    const fresh = world.browser();
+    const created = await fresh.arrive();
+    created.set('n', 1);
+    const creation = created.save();
+    created.set('n', 2);
+    await Promise.all([creation, fresh.finish(created)]);
+    expect(await world.live()).toBe(2);
+    expect((await fresh.visit()).get('n')).toBe(2);
   });
 });
 
