@@ -1,12 +1,25 @@
 import { Catch, type ArgumentsHost } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { SessionError } from '../core/session.errors.js';
-import { toHttpException } from '../http/session-http.exception.js';
+import {
+  RETRY_AFTER,
+  SessionHttpException,
+  toHttpException,
+} from '../http/session-http.exception.js';
 
-/** Answers errors of ours that come from an application's own guards, pipes and middleware. */
-@Catch(SessionError)
+/**
+ * Answers errors of ours: those that come from an application's own guards, pipes and middleware,
+ * and outages, which tell the client when to come again.
+ */
+@Catch(SessionError, SessionHttpException)
 export class SessionExceptionFilter extends BaseExceptionFilter {
-  override catch(error: SessionError, host: ArgumentsHost): void {
-    super.catch(toHttpException(error), host);
+  override catch(error: SessionError | SessionHttpException, host: ArgumentsHost): void {
+    const exception = toHttpException(error) as SessionHttpException;
+    const adapter = this.httpAdapterHost?.httpAdapter;
+    const response: unknown = host.switchToHttp().getResponse();
+    if (adapter && exception.getStatus() === 503 && !adapter.isHeadersSent(response)) {
+      adapter.setHeader(response, 'Retry-After', RETRY_AFTER);
+    }
+    super.catch(exception, host);
   }
 }

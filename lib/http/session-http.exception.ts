@@ -13,6 +13,9 @@ const STATUS: Partial<Record<SessionErrorCode, number>> = {
   SESSION_DAMAGED: 503,
 };
 
+/** Seconds after which an outage may be over; a connection is tried again at least twice in that time. */
+export const RETRY_AFTER = '1';
+
 const logger = new Logger('SessionModule');
 
 /**
