@@ -1,4 +1,5 @@
 import { LiveSession } from '../core/live-session.js';
+import { SessionEndedError } from '../core/session.errors.js';
 import type { CookieAttributes } from '../options/resolve-session-options.js';
 
 type Callback = (error?: unknown) => void;
@@ -48,13 +49,21 @@ export class ExpressSessionViews {
       this.#views.delete(session);
     };
     const run = (action: () => Promise<unknown>) => (callback?: Callback) =>
-      settle(view, action, callback);
+      callback ? report(action, view, callback) : promise(action, session);
     const named: Record<string, () => unknown> = {
       id: () => session.id,
       cookie: () => this.#cookieOf(session),
       save: () => run(() => session.save()),
-      touch: () => run(() => session.touch()),
-      reload: () => run(() => session.reload()),
+      touch: () => () => {
+        // Never fails there; an outage shows in what the request goes on to do.
+        session.touch().catch(() => undefined);
+        return view;
+      },
+      reload: () =>
+        run(async () => {
+          await session.reload();
+          if (session.isNew) throw new SessionEndedError();
+        }),
       destroy: () => run(() => session.destroy().then(() => session.save())),
       regenerate: () =>
         run(async () => {
@@ -78,11 +87,17 @@ export class ExpressSessionViews {
 }
 
 /** express-session's methods return the session, and report through a callback. */
-function settle(view: object, action: () => Promise<unknown>, callback?: Callback): unknown {
-  if (!callback) return action().then(() => undefined);
+function report(action: () => Promise<unknown>, view: object, callback: Callback): object {
   action().then(
     () => callback(),
     (error: unknown) => callback(error),
   );
   return view;
+}
+
+/** Often not waited for: then a failure must not bring the process down, and the end of the request tries again. */
+function promise(action: () => Promise<unknown>, session: LiveSession): Promise<void> {
+  const done = action().then(() => undefined);
+  done.catch(() => (LiveSession.stateOf(session).abandoned = false));
+  return done;
 }
