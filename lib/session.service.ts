@@ -9,7 +9,7 @@ export interface CreateSessionOptions extends AuthenticateOptions {
   /** Whose session it is. @default none: an anonymous session */
   principal?: string;
   /** First attributes. @default none */
-  data?: SessionData & Record<string, unknown>;
+  data?: Partial<SessionData> & Record<string, unknown>;
 }
 
 /** Attempts of {@link SessionService.update} before it gives up. */

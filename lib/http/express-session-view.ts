@@ -27,7 +27,7 @@ export class ExpressSessionViews {
   #create(session: LiveSession): { view: object; detach: () => void } {
     // What the view shows after `regenerate`, when a new one has taken its place.
     let left: Data | undefined;
-    const data = (): Data => left ?? (session.data as Data);
+    const data = (): Data => left ?? (session.data as object as Data);
     const view: object = new Proxy({} as Data, {
       get: (_, key) => (key in named ? named[key as string]!() : data()[key]),
       set: (_, key, value) => {
