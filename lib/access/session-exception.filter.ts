@@ -8,16 +8,17 @@ import {
 } from '../http/session-http.exception.js';
 
 /**
- * Answers errors of ours: those that come from an application's own guards, pipes and middleware,
- * and outages, which tell the client when to come again.
+ * Answers errors of ours that come from an application's own guards, pipes and middleware, and
+ * outages that no session of the request knows of, as those met by `SessionService`.
  */
 @Catch(SessionError, SessionHttpException)
 export class SessionExceptionFilter extends BaseExceptionFilter {
   override catch(error: SessionError | SessionHttpException, host: ArgumentsHost): void {
     const exception = toHttpException(error) as SessionHttpException;
+    const outage = exception.code === 'SESSION_STORE_UNAVAILABLE';
     const adapter = this.httpAdapterHost?.httpAdapter;
     const response: unknown = host.switchToHttp().getResponse();
-    if (adapter && exception.getStatus() === 503 && !adapter.isHeadersSent(response)) {
+    if (adapter && outage && !adapter.isHeadersSent(response)) {
       adapter.setHeader(response, 'Retry-After', RETRY_AFTER);
     }
     super.catch(exception, host);

@@ -6,7 +6,7 @@ import type {
 } from '../core/session-id-transport.interface.js';
 import { corridorOf } from './session-corridor.js';
 import { ABOUT_THE_BODY } from './response-gate.js';
-import { RETRY_AFTER, toHttpException } from './session-http.exception.js';
+import { toHttpException } from './session-http.exception.js';
 import type { SessionHost } from './session-host.js';
 
 type Next = (error?: unknown) => void;
@@ -139,7 +139,6 @@ function answerRaw(response: ServerResponse, error: unknown): void {
   response.writeHead(status, {
     'content-type': 'application/json; charset=utf-8',
     'content-length': Buffer.byteLength(text),
-    ...(status === 503 && { 'retry-after': RETRY_AFTER }),
   });
   response.end(text);
 }

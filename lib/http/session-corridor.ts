@@ -7,6 +7,7 @@ import type {
 import { LiveSession } from '../core/live-session.js';
 import type { SessionManager } from '../core/session-manager.js';
 import type { SessionState } from '../core/session-state.js';
+import { RETRY_AFTER } from './session-http.exception.js';
 
 /** The request of an adapter, and the raw request of Node that it may wrap. */
 interface RequestLike {
@@ -90,7 +91,7 @@ export class SessionCorridor {
     if (this.answered) return;
     this.answered = true;
     const { state } = this;
-    if (state?.unavailable) response.replace('Retry-After', '1');
+    if (state?.unavailable) response.replace('Retry-After', RETRY_AFTER);
     if (!state || this.#failed || state.abandoned || this.skipped) return;
     if (state.tokenChange === 'keep') return;
     if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);
