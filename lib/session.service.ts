@@ -34,7 +34,7 @@ export class SessionService {
    * on routes that have none. Not loaded: `await session.load()` before you read it.
    */
   current(): Session | undefined {
-    const corridor = currentCorridor();
+    const corridor = currentCorridor(this.#manager);
     return corridor?.skipped ? undefined : corridor?.session;
   }
 

@@ -12,6 +12,9 @@ export interface SessionManagerParts extends SessionWriterParts {
   readonly codec: SessionCodec;
 }
 
+/** More tokens than any browser sends are not looked at: each costs a signature. */
+const MAX_TOKENS = 16;
+
 /** Opens sessions, by token, id or handle; loads and commits them through its reader and writer. */
 export class SessionManager implements SessionKeeper {
   readonly #reader: SessionReader;
@@ -106,6 +109,10 @@ export class SessionManager implements SessionKeeper {
 
   /** Of several tokens only a single id may prove right; which of two was meant is not guessed. */
   #verify(tokens: readonly string[]): VerifiedToken | undefined {
+    if (tokens.length > MAX_TOKENS) {
+      this.parts.onRejected?.('ambiguous');
+      return undefined;
+    }
     let found: VerifiedToken | undefined;
     for (const token of tokens) {
       const verified = this.parts.signer.verify(token);

@@ -22,9 +22,13 @@ export function corridorOf(request: object): SessionCorridor | undefined {
   return corridors.get((request as RequestLike).raw ?? request);
 }
 
-/** The corridor of the request in whose course this runs. */
-export function currentCorridor(): SessionCorridor | undefined {
-  return current.getStore();
+/**
+ * The corridor of the request in whose course this runs; with a manager, only if it is of the
+ * same application: a process may run several.
+ */
+export function currentCorridor(manager?: SessionManager): SessionCorridor | undefined {
+  const corridor = current.getStore();
+  return manager === undefined || corridor?.manager === manager ? corridor : undefined;
 }
 
 /** Runs what follows in a request inside its corridor. */
@@ -49,7 +53,7 @@ export class SessionCorridor {
   answered = false;
 
   constructor(
-    private readonly manager: SessionManager,
+    readonly manager: SessionManager,
     private readonly transports: readonly SessionIdTransport[],
     private readonly request: TransportRequest,
   ) {

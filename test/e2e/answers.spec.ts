@@ -31,6 +31,7 @@ import { of } from 'rxjs';
 import { Session, SessionService, SkipSession } from 'nestjs-distributed-session';
 import { ADAPTERS, Latch, startApp, until, type TestApp } from '../support/app.js';
 import { HttpClient, parseSetCookie } from '../support/http-client.js';
+import { NEST } from '../support/nest.js';
 import { RedisGate } from '../support/redis-gate.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
@@ -393,7 +394,10 @@ const WAYS: readonly Way[] = [
   { way: '@Redirect()', path: '/redirect', status: 302, body: /.*/ },
   { way: 'a redirect by @Res()', path: '/res-redirect', status: 303, body: /.*/ },
   { way: 'a StreamableFile', path: '/file', status: 200, body: /^onetwo$/ },
-  { way: 'an async generator', path: '/generator', status: 200, body: /^onetwo$/ },
+  // Nest 11 answers it as an object.
+  ...(NEST >= 12
+    ? [{ way: 'an async generator', path: '/generator', status: 200, body: /^onetwo$/ }]
+    : []),
   { way: 'a stream', path: '/stream', status: 200, body: /^onetwo$/ },
   { way: 'a raw piped stream', path: '/raw-stream', status: 200, body: /^onetwo$/, raw: true },
   { way: 'SSE', path: '/sse', status: 200, body: /one[^]*two/, bare: true, raw: true },

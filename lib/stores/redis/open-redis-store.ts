@@ -11,7 +11,7 @@ import {
 import { RedisSessionStore } from './redis-session.store.js';
 
 /** Milliseconds that booting waits for Redis. */
-const BOOT_PATIENCE = 1_500;
+const BOOT_PATIENCE = 1_000;
 
 /** How to begin. */
 export interface OpenRedisStoreOptions {
