@@ -33,8 +33,9 @@ export interface TestAppOptions {
   imports?: Import[];
   controllers?: Type[];
   providers?: Provider[];
-  exports?: Provider[];
   logger?: TestLogger;
+  /** Options of the Fastify adapter. */
+  fastify?: { trustProxy?: boolean };
   /** As an application's `main.ts` does: `app.use`, `app.useGlobalPipes` … */
   setup?: (app: INestApplication) => void | Promise<void>;
   /** The module's `configure`. */
@@ -65,7 +66,7 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   };
   const app = await NestFactory.create(
     module,
-    adapter === 'express' ? new ExpressAdapter() : new FastifyAdapter(),
+    adapter === 'express' ? new ExpressAdapter() : new FastifyAdapter(options.fastify),
     { logger, abortOnError: false, forceCloseConnections: true },
   );
   try {
