@@ -14,6 +14,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { SessionModule, type SessionModuleOptions } from 'nestjs-distributed-session';
+import { expectNoIds } from './secrets.js';
 
 export type AdapterName = 'express' | 'fastify';
 
@@ -47,6 +48,7 @@ export interface TestApp {
   readonly app: INestApplication;
   readonly port: number;
   readonly logger: TestLogger;
+  /** Ends it; fails if its log tells a session id. */
   close(): Promise<void>;
 }
 
@@ -80,7 +82,11 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   // Longer than any test: a client never meets a connection that is just being closed.
   server.keepAliveTimeout = 600_000;
   const { port } = server.address() as AddressInfo;
-  return { app, port, logger, close: () => app.close() };
+  const close = async () => {
+    await app.close();
+    expectNoIds('the log', logger.texts());
+  };
+  return { app, port, logger, close };
 }
 
 /** Keeps what an application logs instead of printing it. */

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { noteToken } from './secrets.js';
 
 export interface Sending {
   headers?: Record<string, string>;
@@ -73,9 +74,12 @@ export class HttpClient {
     this.connections.close();
   }
 
-  #keepCookies({ setCookie }: Answer): void {
+  #keepCookies({ setCookie, headers }: Answer): void {
+    noteToken(headers['x-auth-token']);
+    noteToken(headers['authentication-info']);
     for (const line of setCookie) {
       const cookie = parseSetCookie(line);
+      noteToken(cookie.value);
       if (cookie.attributes['max-age'] === '0') this.jar.delete(cookie.name);
       else this.jar.set(cookie.name, cookie.value);
     }

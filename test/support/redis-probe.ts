@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { expectNoIds } from './secrets.js';
 
 /** A command as Redis received it. */
 export interface SeenCommand {
@@ -25,7 +26,12 @@ export class RedisProbe {
     return new RedisProbe(client);
   }
 
+  /** Ends it; fails if Redis was ever told a session id, or has one. */
   async stop(): Promise<void> {
+    if (this.client.status === 'ready') {
+      expectNoIds('Redis', [...(await this.dump())].flat());
+      expectNoIds('a command', this.#lines);
+    }
     this.#monitor?.disconnect();
     this.client.disconnect();
   }

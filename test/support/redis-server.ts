@@ -5,6 +5,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { Redis } from 'ioredis';
+import { noteHandles, usableIdsIn } from './usable-ids.js';
 
 /** A free port of the loopback interface. */
 export async function freePort(): Promise<number> {
@@ -68,15 +69,38 @@ export class RedisServer {
 
   /** Ends the process at once; `run()` starts it again. */
   async kill(): Promise<void> {
-    const child = this.#child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = once(child, 'exit');
-    child.kill('SIGKILL');
+    if (!this.#isRunning) return;
+    const gone = once(this.#child as ChildProcess, 'exit');
+    this.#child?.kill('SIGKILL');
     await gone;
   }
 
+  get #isRunning(): boolean {
+    return this.#child?.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** Ends it for good. Whatever a test did: no usable session id may be in it. */
   async stop(): Promise<void> {
-    await this.kill();
-    rmSync(this.directory, { recursive: true, force: true });
+    try {
+      if (this.#isRunning) await this.#assertNoUsableIds();
+    } finally {
+      await this.kill();
+      rmSync(this.directory, { recursive: true, force: true });
+    }
+  }
+
+  async #assertNoUsableIds(): Promise<void> {
+    const client = new Redis(this.port, '127.0.0.1', {
+      retryStrategy: null,
+      commandTimeout: 10_000,
+    });
+    client.on('error', () => undefined);
+    try {
+      const { places, handles } = await usableIdsIn(client);
+      noteHandles(handles);
+      if (places.length > 0) throw new Error(`usable session ids in Redis: ${places.join(', ')}`);
+    } finally {
+      client.disconnect();
+    }
   }
 }
