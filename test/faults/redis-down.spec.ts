@@ -131,26 +131,34 @@ describe.each(ADAPTERS)('an outage of Redis, on %s', (adapter) => {
   };
 
   const expectUnavailable = (all: readonly Timed[]) => {
-    for (const { route, answer, ms } of all) {
+    for (const { route, answer } of all) {
       expect({ route, status: answer.status }).toEqual({ route, status: 503 });
       expect(answer.json).toMatchObject({ statusCode: 503, code: 'SESSION_STORE_UNAVAILABLE' });
       expect(answer.headers['retry-after']).toBe('1');
       expect({ route, cookies: answer.setCookie }).toEqual({ route, cookies: [] });
-      expect({ route, late: ms > 600 ? ms : false }).toEqual({ route, late: false });
     }
   };
 
-  /** All routes at once: none may wait for another. */
+  /**
+   * All routes at once: none may wait for another, nor for longer than 600 ms. Who was late is asked
+   * again, as this machine may have had other work; who is late every time fails.
+   */
   const expectOutage = async (user: HttpClient) => {
     const strangers = client.another();
-    const ping = timed(strangers, 'GET', '/ping');
-    const answers = await Promise.all([
-      ...ROUTES.map(([method, path]) => timed(user, method, path)),
-      ...ROUTES_OF_STRANGERS.map(([method, path]) => timed(strangers, method, path)),
-    ]);
-    expectUnavailable(answers);
-    expect((await ping).answer.status).toBe(200);
-    expect((await strangers.get('/read')).status).toBe(200);
+    const asked = [
+      ...ROUTES.map((route) => ({ user, route })),
+      ...ROUTES_OF_STRANGERS.map((route) => ({ user: strangers, route })),
+    ];
+    let late = asked;
+    for (let round = 0; round < 3 && late.length > 0; round++) {
+      const ping = strangers.get('/ping');
+      const answers = await Promise.all(late.map((one) => timed(one.user, ...one.route)));
+      expectUnavailable(answers);
+      late = late.filter((_, index) => answers[index]!.ms > 600);
+      expect((await ping).status).toBe(200);
+      expect((await strangers.get('/read')).status).toBe(200);
+    }
+    expect(late.map(({ route }) => route)).toEqual([]);
   };
 
   const expectRecovery = (user: HttpClient, expected: unknown, within = 1_000) =>
