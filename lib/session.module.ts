@@ -11,6 +11,7 @@ import {
 import { HttpAdapterHost } from '@nestjs/core';
 import { SessionGuard } from './access/session.guard.js';
 import type { SessionStore } from './core/session-store.interface.js';
+import { SessionOptionsError } from './core/session.errors.js';
 import { expressMiddleware, mountOnExpress } from './http/mount-express.js';
 import { fastifyMiddleware, mountOnFastify } from './http/mount-fastify.js';
 import { SessionHost } from './http/session-host.js';
@@ -24,6 +25,9 @@ import { SessionService } from './session.service.js';
 
 /** Options of `forRootAsync`: `useFactory`, `useClass` or `useExisting`, with `imports` and `inject`. */
 export type SessionModuleAsyncOptions = typeof ASYNC_OPTIONS_TYPE;
+
+/** Applications that have sessions: a second module would take requests from the first. */
+const mounted = new WeakSet<object>();
 
 /**
  * Distributed sessions for a Nest application. Global, and mounted on Express or Fastify by itself,
@@ -41,6 +45,7 @@ export class SessionModule
   extends ConfigurableModuleClass
   implements NestModule, OnModuleInit, OnApplicationShutdown
 {
+  #mountedBefore = false;
   readonly #logger = new Logger(SessionModule.name);
 
   constructor(
@@ -64,6 +69,11 @@ export class SessionModule
 
   /** Sessions with options from a factory, for example from a configuration service. */
   static override forRootAsync(options: SessionModuleAsyncOptions): DynamicModule {
+    if (!options.useFactory && !options.useClass && !options.useExisting) {
+      throw new SessionOptionsError([
+        'forRootAsync has no way to get options: give useFactory, useClass or useExisting',
+      ]);
+    }
     return super.forRootAsync(options);
   }
 
@@ -79,6 +89,11 @@ export class SessionModule
   }
 
   onModuleInit(): void {
+    if (this.#mountedBefore) {
+      throw new SessionOptionsError([
+        'SessionModule is imported with options more than once: call forRoot or forRootAsync in one place',
+      ]);
+    }
     this.#logger.log(describeSessionPolicy(this.options));
   }
 
@@ -92,7 +107,10 @@ export class SessionModule
   }
 
   #mount(): void {
-    const instance: unknown = this.adapterHost?.httpAdapter.getInstance();
+    const instance = this.adapterHost?.httpAdapter.getInstance() as object;
+    this.#mountedBefore = mounted.has(instance);
+    if (this.#mountedBefore) return;
+    mounted.add(instance);
     if (this.#adapterType === 'express') {
       mountOnExpress(instance as Parameters<typeof mountOnExpress>[0], this.host);
     } else if (this.#adapterType === 'fastify') {

@@ -47,6 +47,14 @@ export class SessionService {
     return session;
   }
 
+  /**
+   * What the client of a session sends with its requests: its id, signed where the module has a
+   * `secret`. For clients that take no cookie; as secret as the id.
+   */
+  tokenOf(session: Session): string {
+    return this.#manager.tokenOf(session.id);
+  }
+
   /** The session with this handle, `undefined` if there is none. Write with `save()`. */
   find(handle: string): Promise<Session | undefined> {
     return this.#manager.openByHandle(handle);

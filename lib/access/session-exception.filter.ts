@@ -11,9 +11,10 @@ import {
  * Answers errors of ours that come from an application's own guards, pipes and middleware, and
  * outages that no session of the request knows of, as those met by `SessionService`.
  */
-@Catch(SessionError, SessionHttpException)
+@Catch(SessionError)
 export class SessionExceptionFilter extends BaseExceptionFilter {
   override catch(error: SessionError | SessionHttpException, host: ArgumentsHost): void {
+    if (host.getType() !== 'http') return;
     const exception = toHttpException(error) as SessionHttpException;
     const outage = exception.code === 'SESSION_STORE_UNAVAILABLE';
     const adapter = this.httpAdapterHost?.httpAdapter;

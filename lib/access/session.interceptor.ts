@@ -4,9 +4,10 @@ import {
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
-import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import { ROUTE_ARGS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
 import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
-import { catchError, type Observable } from 'rxjs';
+import { catchError, finalize, firstValueFrom, ReplaySubject, tap, type Observable } from 'rxjs';
+import { SessionStoreUnavailableError } from '../core/session.errors.js';
 import { toHttpException } from '../http/session-http.exception.js';
 import { corridorIn, sessionOf, traitsOf } from './session-of.js';
 
@@ -22,9 +23,32 @@ export class SessionInterceptor implements NestInterceptor {
     context: ExecutionContext,
     next: CallHandler,
   ): Observable<unknown> | Promise<Observable<unknown>> {
+    const corridor = corridorIn(context);
+    if (!corridor) return next.handle();
+    const rethrow = (error: unknown): never => {
+      if (error instanceof SessionStoreUnavailableError) corridor.unavailable = true;
+      throw toHttpException(error);
+    };
     const before = this.#prepare(context);
-    const handle = () => next.handle().pipe(catchError(rethrow));
+    const handle = () => this.#handle(context, next).pipe(catchError(rethrow));
     return before ? before.then(handle, rethrow) : handle();
+  }
+
+  /**
+   * Nest sends the headers of an event stream without waiting for its handler: where that is
+   * asynchronous, they wait until it emits, ends or fails, so that its changes are stored before.
+   */
+  #handle(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const handler = context.getHandler();
+    const corridor = corridorIn(context);
+    const waits = handler.constructor.name === 'AsyncFunction';
+    if (!corridor || !waits || !Reflect.getMetadata(SSE_METADATA, handler)) return next.handle();
+    const emitted = new ReplaySubject<void>(1);
+    corridor.handling = firstValueFrom(emitted, { defaultValue: undefined });
+    return next.handle().pipe(
+      tap(() => emitted.next()),
+      finalize(() => emitted.complete()),
+    );
   }
 
   /** What has to be waited for before the handler; usually nothing. */
@@ -42,10 +66,6 @@ export class SessionInterceptor implements NestInterceptor {
     }
     return readsNestsOwnSession(context) ? sessionOf(context) : undefined;
   }
-}
-
-function rethrow(error: unknown): never {
-  throw toHttpException(error);
 }
 
 const readers = new WeakMap<object, boolean>();

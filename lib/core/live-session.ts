@@ -178,7 +178,7 @@ export class LiveSession implements Session {
   }
 
   get #writable(): SessionChanges {
-    if (this.#state.destroyed) throw new SessionEndedError();
+    if (this.#state.destroyed || this.#state.ended) throw new SessionEndedError();
     this.#state.abandoned = false;
     return this.#loaded.changes;
   }

@@ -1,5 +1,6 @@
 import type { SessionCodec } from './session-codec.interface.js';
 import type { FlashMessages } from './session-record.js';
+import { jsonSessionCodec } from './json-session.codec.js';
 import { SessionDamagedError } from './session.errors.js';
 
 type Data = Record<string, unknown>;
@@ -61,6 +62,8 @@ export class SessionChanges {
 
   set(key: string, value: unknown): void {
     this.#do({ key, apply: ({ data }) => assign(data, key, value) });
+    // Who set it still holds it, and may change it after it was stored.
+    if (isObject(value)) this.#handedOut = true;
   }
 
   clear(): void {
@@ -81,10 +84,14 @@ export class SessionChanges {
   takeFlash(key: string): unknown[] {
     const messages = this.#decoded().flash[key];
     if (!messages) return [];
-    const taken = new Set(messages.map((message) => JSON.stringify(message)));
     this.#do({
       apply: ({ flash }) => {
-        const left = flash[key]?.filter((message) => !taken.has(JSON.stringify(message)));
+        // Only what was taken: somebody else may have left more meanwhile, also the same again.
+        const taken = messages.map((message) => JSON.stringify(message));
+        const left = flash[key]?.filter((message) => {
+          const at = taken.indexOf(JSON.stringify(message));
+          return at < 0 || (taken.splice(at, 1), false);
+        });
         if (left?.length) flash[key] = left;
         else delete flash[key];
       },
@@ -113,7 +120,7 @@ export class SessionChanges {
     const { data, flash } = this.#decoded();
     return {
       dataText: this.codec.encode(data),
-      flashText: hasKeys(flash) ? JSON.stringify(flash) : '',
+      flashText: hasKeys(flash) ? jsonSessionCodec.encode(flash) : '',
       operations: this.#operations.length,
     };
   }

@@ -40,8 +40,11 @@ export class SessionReader {
   async #loadAnew(state: SessionState): Promise<void> {
     try {
       const now = this.parts.clock.now();
-      for (let hop = 0; hop < MAX_HOPS; hop++) {
-        if (await this.#loadOnce(state, now)) break;
+      let hops = 0;
+      while (!(await this.#loadOnce(state, now))) {
+        if (++hops < MAX_HOPS) continue;
+        this.#meetNothing(state, state.storedHandle);
+        break;
       }
       state.loaded = true;
     } catch (error) {

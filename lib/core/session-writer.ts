@@ -178,7 +178,7 @@ export class SessionWriter {
     });
     const outcome = await store.save(state.storedHandle, retired, {
       expected: old.version,
-      ttl: grace,
+      ttl: Math.max(1, grace),
     });
     if (outcome.status === 'saved') {
       this.parts.lifetime.forget(state.storedHandle);
@@ -253,14 +253,14 @@ export class SessionWriter {
 
   /**
    * Two logins of one browser at once: the second joins the session of the first, if both
-   * proved to be the same principal.
+   * proved to be the same principal, with the same roles.
    */
   async #join(state: SessionState): Promise<boolean> {
     const successor = state.supersededBy;
     if (successor === undefined || state.renewal?.kind !== 'authenticate') return false;
     state.supersededBy = undefined;
     const record = await this.reader.read(handleOf(successor));
-    if (record?.header.principal !== state.renewal.principal) return false;
+    if (!record || !isSameLogin(record, state.renewal)) return false;
     state.moveTo(successor);
     state.adopt(record);
     return true;
@@ -311,6 +311,18 @@ export class SessionWriter {
 }
 
 type Turn = (latest: LiveRecord | undefined) => Promise<LiveRecord | undefined>;
+
+function isSameLogin(
+  { header }: LiveRecord,
+  login: { principal: string; roles: readonly string[] },
+) {
+  const roles = header.roles ?? [];
+  return (
+    header.principal === login.principal &&
+    roles.length === login.roles.length &&
+    roles.every((role, i) => role === login.roles[i])
+  );
+}
 
 /** The counter that a version begins with tells older from newer. */
 const isNewer = (one: LiveRecord, other: LiveRecord): boolean =>

@@ -141,11 +141,11 @@ export class SessionNotLoadedError extends SessionError {
   }
 }
 
-/** The session was used after `destroy()`. */
+/** The session was changed after it was ended, by `destroy()` or by another request. */
 export class SessionEndedError extends SessionError {
   readonly code = 'SESSION_ENDED';
   constructor() {
-    super('The session was destroyed; it cannot be changed any more.');
+    super('The session has ended; it cannot be changed any more.');
   }
 }
 

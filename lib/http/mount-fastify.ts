@@ -18,6 +18,7 @@ interface FastifyRequest {
 
 interface FastifyReply {
   readonly raw: ServerResponse;
+  statusCode: number;
   header(name: string, value: string): unknown;
   getHeader(name: string): string | number | string[] | undefined;
   removeHeader(name: string): unknown;
@@ -68,10 +69,12 @@ export function mountOnFastify(instance: FastifyInstance, host: SessionHost): vo
   instance.addHook('onSend', (request, reply, payload, done) => {
     const corridor = corridorOf(request.raw);
     if (!corridor) return done(null, payload);
-    // A handler that answers by itself and returns nothing: while its answer waits for the commit,
-    // Fastify takes the nothing for another one.
+    // While an answer waits for the commit, Fastify takes for another one what a handler returns that
+    // answered by itself, or a second answer: the first one counts.
     if (corridor.committing) return;
+    const { statusCode } = reply;
     const send = () => {
+      reply.statusCode = statusCode;
       corridor.answer(writerOf(reply));
       done(null, payload);
     };

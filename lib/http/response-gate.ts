@@ -18,6 +18,10 @@ export function gateResponse(
   let phase: 'closed' | 'waiting' | 'open' | 'failed' = 'closed';
   let waiting: (() => void)[] = [];
   let writerWaits = false;
+  /** The answer is complete, as far as its handler goes. */
+  let ended = false;
+  /** Undoes what {@link pretendSent} did. */
+  let unfreeze = (): void => undefined;
 
   const open = () => {
     phase = 'open';
@@ -25,7 +29,7 @@ export function gateResponse(
   };
 
   const release = () => {
-    Reflect.deleteProperty(response, 'headersSent');
+    unfreeze();
     try {
       open();
       for (const call of waiting) call();
@@ -39,7 +43,7 @@ export function gateResponse(
   };
 
   const fail = (error: unknown) => {
-    Reflect.deleteProperty(response, 'headersSent');
+    unfreeze();
     phase = 'failed';
     waiting = [];
     // Only what is there: Node takes the removal of `transfer-encoding` as a wish to do without.
@@ -59,8 +63,6 @@ export function gateResponse(
       return true;
     }
     phase = 'waiting';
-    // As far as the handler can tell, it has answered.
-    Object.defineProperty(response, 'headersSent', { configurable: true, value: true });
     corridor.commit().then(release, fail);
     return false;
   };
@@ -74,10 +76,15 @@ export function gateResponse(
     const original = response[method] as (...args: unknown[]) => R;
     Object.assign(response, {
       [method]: (...given: unknown[]): R => {
+        if (phase === 'waiting' && method === 'writeHead') refuseHeaders();
         const args =
           method === 'writeHead' && addsHeaders() ? withoutHeaders(response, given) : given;
         if (mayPass()) return Reflect.apply(original, response, args);
-        if (phase === 'waiting') waiting.push(() => Reflect.apply(original, response, args));
+        if (phase === 'waiting' && !ended) {
+          waiting.push(() => Reflect.apply(original, response, args));
+          ended = method === 'end';
+          if (waiting.length === 1) unfreeze = pretendSent(response);
+        }
         return meanwhile();
       },
     });
@@ -90,6 +97,35 @@ export function gateResponse(
   guard('end', () => response);
   guard('flushHeaders', () => undefined);
 }
+
+/**
+ * As far as the handler can tell, it has answered: a second answer is refused as Node would refuse it,
+ * or its headers would frame the body of the first one.
+ */
+function pretendSent(response: ServerResponse): () => void {
+  const { statusCode, statusMessage } = response;
+  const before = Object.getOwnPropertyDescriptors(response) as PropertyDescriptorMap;
+  for (const name of ['headersSent', ...CHANGES_HEADERS]) {
+    const value = name === 'headersSent' ? true : refuseHeaders;
+    Object.defineProperty(response, name, { configurable: true, value });
+  }
+  return () => {
+    for (const name of ['headersSent', ...CHANGES_HEADERS]) {
+      // Other middleware may have put its own there.
+      if (before[name]) Object.defineProperty(response, name, before[name]);
+      else Reflect.deleteProperty(response, name);
+    }
+    Object.assign(response, { statusCode, statusMessage });
+  };
+}
+
+function refuseHeaders(): never {
+  throw Object.assign(new Error('Cannot change headers after they are sent to the client'), {
+    code: 'ERR_HTTP_HEADERS_SENT',
+  });
+}
+
+const CHANGES_HEADERS = ['setHeader', 'setHeaders', 'appendHeader', 'removeHeader'];
 
 /** Headers that described the answer which is not sent. */
 export const ABOUT_THE_BODY = [

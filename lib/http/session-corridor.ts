@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
 import type {
   SessionIdTransport,
   TransportRequest,
@@ -49,6 +50,10 @@ export class SessionCorridor {
   committing = false;
   /** The route has no session: nothing is written, nothing is sent. */
   skipped = false;
+  /** An outage that the session does not know of, met by `SessionService`. */
+  unavailable = false;
+  /** Pending while an asynchronous handler of an event stream may still change the session. */
+  handling: Promise<void> | undefined;
   /** Done: commit and answer happen once. */
   answered = false;
 
@@ -73,7 +78,8 @@ export class SessionCorridor {
   /** True if nothing has to be written before the headers leave. */
   get settled(): boolean {
     const { state } = this;
-    return !state || this.#failed || this.skipped || (!state.mayNeedCommit && !isLoading(state));
+    if (!state || this.#failed || this.skipped) return true;
+    return !state.mayNeedCommit && !isLoading(state) && !this.handling;
   }
 
   /** Writes what the request changed. A failure is final: no cookie is set or cleared then. */
@@ -81,6 +87,8 @@ export class SessionCorridor {
     this.committing = true;
     try {
       if (this.state && isLoading(this.state)) await this.#handlerStarted(this.state);
+      if (this.handling)
+        await Promise.race([this.handling, delay(HANDLER_PATIENCE, undefined, UNREF)]);
       await this.#session?.save();
     } catch (error) {
       this.#failed = true;
@@ -95,12 +103,14 @@ export class SessionCorridor {
     if (this.answered) return;
     this.answered = true;
     const { state } = this;
-    if (state?.unavailable) response.replace('Retry-After', RETRY_AFTER);
-    if (!state || this.#failed || state.abandoned || this.skipped) return;
-    if (state.tokenChange === 'keep') return;
+    if (this.unavailable || state?.unavailable) response.replace('Retry-After', RETRY_AFTER);
+    if (!state || this.skipped || state.tokenChange === 'keep') return;
+    const failed = this.#failed || state.abandoned;
+    // What was stored before the failure has an id that the client must get; in an outage it keeps its own.
+    if (failed && (state.unavailable || state.tokenChange !== 'set' || !state.record)) return;
     if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);
     else {
-      const token = this.manager.tokenOf(state.id as string);
+      const token = this.manager.tokenOf(state.storedId as string);
       this.#arrivedBy.write(this.request, response, token, state.absoluteEnd);
     }
     // A cache that kept this answer would hand the session to somebody else (CVE-2023-30861).
@@ -128,5 +138,9 @@ export class SessionCorridor {
     return this.manager.open([]);
   }
 }
+
+/** Milliseconds that the headers of an event stream wait at most for its handler. */
+const HANDLER_PATIENCE = 1_000;
+const UNREF = { ref: false };
 
 const isLoading = (state: SessionState): boolean => !state.loaded && state.loading !== undefined;

@@ -1,4 +1,5 @@
 import { ValidateBy, ValidateIf, validateSync, type ValidationArguments } from 'class-validator';
+import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { toMilliseconds } from '../core/duration.js';
 import { isRedisClient } from '../stores/redis/redis-client.js';
 import type { SessionModuleOptions } from './session-module.options.js';
@@ -37,10 +38,15 @@ const oneOf = (...allowed: unknown[]) =>
 
 const boolean = oneOf(true, false);
 
+const LONGEST = 10 * 365 * 86_400_000;
+
 function duration(least: number, example: string) {
   return [
-    `use a duration such as '${example}', or milliseconds, of at least ${least} ms`,
-    (value: unknown) => (toMilliseconds(value) ?? -1) >= least,
+    `use a duration such as '${example}', or milliseconds, of at least ${least} ms and at most ten years`,
+    (value: unknown) => {
+      const milliseconds = toMilliseconds(value) ?? -1;
+      return milliseconds >= least && milliseconds <= LONGEST;
+    },
   ] as const;
 }
 
@@ -52,7 +58,7 @@ const TRANSPORTS: readonly unknown[] = ['cookie', 'x-auth-token', 'authorization
 const KNOWN_SECRETS = /^(.)\1*$|secret|change[-_ ]?me|keyboard cat|password|your[-_ ]/i;
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null;
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 const hasMethods = (value: unknown, ...names: string[]): boolean =>
   isObject(value) && names.every((name) => typeof value[name] === 'function');
 const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);
@@ -138,10 +144,7 @@ class ModuleRules {
   )
   transport?: unknown;
 
-  @Check(
-    'use a class with class-validator decorators or a Standard Schema',
-    (v) => typeof v === 'function' || (isObject(v) && '~standard' in v),
-  )
+  @Check('use a class with class-validator decorators or a Standard Schema', isSchema)
   schema?: unknown;
 
   @Check(
@@ -168,6 +171,11 @@ class ModuleRules {
 
 /** What is wrong with each single option. */
 export function problemsOf(options: SessionModuleOptions): string[] {
+  if (!isObject(options)) {
+    return [
+      'the options are no object: give an object, and return one from an asynchronous factory',
+    ];
+  }
   const problems = violations(new ModuleRules(), options, '');
   return isObject(options.cookie)
     ? [...problems, ...violations(new CookieRules(), options.cookie, 'cookie.')]
@@ -191,6 +199,13 @@ function isRedis(value: unknown): boolean {
   if (!isObject(value) || Array.isArray(value)) return false;
   if (isRedisClient(value)) return true;
   return !('url' in value) || (typeof value.url === 'string' && isRedis(value.url));
+}
+
+/** An arrow function has no prototype, and so is no class. */
+function isSchema(value: unknown): boolean {
+  const standard = (value as Partial<StandardSchemaV1> | null)?.['~standard'];
+  if (standard !== undefined) return typeof standard?.validate === 'function';
+  return typeof value === 'function' && value.prototype !== undefined;
 }
 
 const isStore = (value: unknown): boolean =>

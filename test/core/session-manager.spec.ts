@@ -329,11 +329,12 @@ describe('requests at the same time', () => {
     await other.save();
     slow.set('n', 2);
     expect(await slow.save()).toBe(false);
-    slow.set('n', 3);
+    // Now it is known: what cannot be kept is refused instead of dropped.
+    expect(() => slow.set('n', 3)).toThrow('ended');
     expect(await slow.save()).toBe(false);
     expect(stateOf(slow).tokenChange).toBe('keep');
     expect(await world.live()).toBe(0);
-    await expect(slow.regenerate()).rejects.toThrow('destroyed');
+    await expect(slow.regenerate()).rejects.toThrow('ended');
     expect((await browser.visit()).isNew).toBe(true);
   });
 
@@ -369,8 +370,8 @@ describe('a session that was destroyed', () => {
     const old = browser.token as string;
     const session = await browser.visit((s) => s.destroy());
     expect(browser.token).toBeUndefined();
-    expect(() => session.set('n', 2)).toThrow('destroyed');
-    await expect(session.authenticate('alice')).rejects.toThrow('destroyed');
+    expect(() => session.set('n', 2)).toThrow('ended');
+    await expect(session.authenticate('alice')).rejects.toThrow('ended');
     await session.destroy();
     await session.save();
     expect(await world.live()).toBe(0);
