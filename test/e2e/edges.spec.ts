@@ -155,10 +155,15 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
 });
 
 describe('booting', () => {
-  const boot = (module: object) =>
-    NestFactory.create(module as never, { logger: new TestLogger(), abortOnError: false }).then(
-      (app) => app.init().finally(() => app.close()),
-    );
+  const boot = async (module: object): Promise<void> => {
+    const options = { logger: new TestLogger(), abortOnError: false };
+    const app = await NestFactory.create(module as never, options);
+    try {
+      await app.init();
+    } finally {
+      await app.close();
+    }
+  };
 
   it('refuses a second module with options', async () => {
     class Twice {}
@@ -170,7 +175,7 @@ describe('booting', () => {
 
   it('says what a factory must return, and that one is needed', async () => {
     class App {}
-    const useFactory = () => null as never;
+    const useFactory = (): never => null as never;
     Module({ imports: [SessionModule.forRootAsync({ useFactory })] })(App);
     await expect(boot(App)).rejects.toThrow('return one from an asynchronous factory');
     expect(() => SessionModule.forRootAsync({})).toThrow('useFactory, useClass or useExisting');
