@@ -38,7 +38,13 @@ export class SessionService {
     return corridor?.skipped ? undefined : corridor?.session;
   }
 
-  /** Stores a new session and returns it, with the id that its client needs. */
+  /**
+   * Stores a new session and returns it, with the id that its client needs.
+   *
+   * @throws SessionTooLargeError (`SESSION_TOO_LARGE`), SessionDataError (`SESSION_DATA_INVALID`),
+   * SessionSerializationError (`SESSION_NOT_SERIALIZABLE`)
+   * @example const session = await sessions.create({ principal: 'alice', data: { cart: [] } });
+   */
   async create(options: CreateSessionOptions = {}): Promise<Session> {
     const session = this.#manager.open([]);
     for (const [key, value] of Object.entries(options.data ?? {})) session.set(key, value);

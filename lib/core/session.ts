@@ -41,7 +41,10 @@ export interface SaveSessionOptions {
  * changed through `data`) are replayed on the current state: none is lost, whole documents are
  * never merged.
  *
- * Reading before the session is loaded throws `SESSION_NOT_LOADED`; decorators and guards load it.
+ * Decorators and guards load it. Everything but `load`, `handle` and `touch` needs that.
+ *
+ * @throws SessionNotLoadedError (`SESSION_NOT_LOADED`) from whatever reads or changes it before
+ * @throws SessionEndedError (`SESSION_ENDED`) from whatever changes it after it ended
  */
 export interface Session {
   /**
@@ -98,18 +101,26 @@ export interface Session {
   /** Takes the messages left under a key; they are gone afterwards. */
   flash(key: string): unknown[];
 
-  /** Reads the session from the store, once; later calls share the result. */
+  /**
+   * Reads the session from the store, once; later calls share the result.
+   *
+   * @throws SessionStoreUnavailableError (`SESSION_STORE_UNAVAILABLE`), SessionFormatError
+   * (`SESSION_FORMAT_UNSUPPORTED`)
+   */
   load(): Promise<this>;
   /**
    * Binds the session to a principal, always under a new id (OWASP ASVS 7.2.4); the data is kept.
    * Both timeouts begin anew. Whoever knows the old id is not led to the new one.
    *
+   * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) if it was found by handle
    * @example await session.authenticate(user.id, { roles: user.roles });
    */
   authenticate(principal: string, options?: AuthenticateOptions): Promise<void>;
   /**
    * Gives the session a new id and **keeps its data**, unlike express-session. Requests in flight
-   * with the old id are led to the new one for a short grace.
+   * with the old id are led to the new one for a short grace (`regenerateGrace`).
+   *
+   * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) if it was found by handle
    */
   regenerate(): Promise<void>;
   /** Ends the session. Idempotent, and not undone by a request that is still running. */
