@@ -23,7 +23,9 @@ beforeAll(async () => {
   redis = await RedisServer.start();
   folder = mkdtempSync(join(tmpdir(), 'session-dist-'));
   await run('npm', ['run', 'build'], { cwd: root });
-  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: root });
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], {
+    cwd: root,
+  });
   tarball = join(folder, (JSON.parse(stdout) as { filename: string }[])[0]!.filename);
   await install('nodes', Object.fromEntries(NODES.map((n) => [`node${n}`, `npm:node@${n}`])));
 }, 300_000);
@@ -51,17 +53,23 @@ describe.each(STACKS)('the packed package with $name', ({ nest, ioredis }) => {
     cpSync(join(import.meta.dirname, 'consumer'), project, { recursive: true });
   }, 300_000);
 
-  it.each(NODES.flatMap((node) => [[node, 'import', 'app.mjs'], [node, 'require', 'app.cjs']]))(
-    'serves a shop on Express and Fastify, Node %s, by %s',
-    async (node, _how, script) => {
-      const binary = join(folder, 'nodes', 'node_modules', `node${node}`, 'bin', 'node');
-      const env = { ...process.env, REDIS_URL: redis.url, NODE_OPTIONS: '' };
-      const version = await run(binary, ['-v']);
-      expect(version.stdout).toMatch(new RegExp(`^v${node}\\.`));
-      const { stdout } = await run(binary, [script as string], { cwd: project, env, timeout: 60_000 });
-      expect(stdout).toContain('done');
-    },
-  );
+  it.each(
+    NODES.flatMap((node) => [
+      [node, 'import', 'app.mjs'],
+      [node, 'require', 'app.cjs'],
+    ]),
+  )('serves a shop on Express and Fastify, Node %s, by %s', async (node, _how, script) => {
+    const binary = join(folder, 'nodes', 'node_modules', `node${node}`, 'bin', 'node');
+    const env = { ...process.env, REDIS_URL: redis.url, NODE_OPTIONS: '' };
+    const version = await run(binary, ['-v']);
+    expect(version.stdout).toMatch(new RegExp(`^v${node}\\.`));
+    const { stdout } = await run(binary, [script as string], {
+      cwd: project,
+      env,
+      timeout: 60_000,
+    });
+    expect(stdout).toContain('done');
+  });
 });
 
 /** A project of its own, with these dependencies from the registry. */
