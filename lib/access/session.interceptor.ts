@@ -8,6 +8,7 @@ import { ROUTE_ARGS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
 import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { catchError, finalize, firstValueFrom, ReplaySubject, tap, type Observable } from 'rxjs';
 import { SessionStoreUnavailableError } from '../core/session.errors.js';
+import type { SessionCorridor } from '../http/session-corridor.js';
 import { toHttpException } from '../http/session-http.exception.js';
 import { corridorIn, sessionOf, traitsOf } from './session-of.js';
 
@@ -29,8 +30,8 @@ export class SessionInterceptor implements NestInterceptor {
       if (error instanceof SessionStoreUnavailableError) corridor.unavailable = true;
       throw toHttpException(error);
     };
-    const before = this.#prepare(context);
-    const handle = () => this.#handle(context, next).pipe(catchError(rethrow));
+    const before = this.#prepare(context, corridor);
+    const handle = () => this.#handle(context, corridor, next).pipe(catchError(rethrow));
     return before ? before.then(handle, rethrow) : handle();
   }
 
@@ -38,11 +39,14 @@ export class SessionInterceptor implements NestInterceptor {
    * Nest sends the headers of an event stream without waiting for its handler: where that is
    * asynchronous, they wait until it emits, ends or fails, so that its changes are stored before.
    */
-  #handle(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+  #handle(
+    context: ExecutionContext,
+    corridor: SessionCorridor,
+    next: CallHandler,
+  ): Observable<unknown> {
     const handler = context.getHandler();
-    const corridor = corridorIn(context);
-    const waits = handler.constructor.name === 'AsyncFunction';
-    if (!corridor || !waits || !Reflect.getMetadata(SSE_METADATA, handler)) return next.handle();
+    const isAsync = handler.constructor.name === 'AsyncFunction';
+    if (!isAsync || !Reflect.hasMetadata(SSE_METADATA, handler)) return next.handle();
     const emitted = new ReplaySubject<void>(1);
     corridor.handling = firstValueFrom(emitted, { defaultValue: undefined });
     return next.handle().pipe(
@@ -52,9 +56,7 @@ export class SessionInterceptor implements NestInterceptor {
   }
 
   /** What has to be waited for before the handler; usually nothing. */
-  #prepare(context: ExecutionContext): Promise<unknown> | undefined {
-    const corridor = corridorIn(context);
-    if (!corridor) return undefined;
+  #prepare(context: ExecutionContext, corridor: SessionCorridor): Promise<unknown> | undefined {
     const { passive, skip } = traitsOf(context);
     if (skip) {
       corridor.skipped = true;

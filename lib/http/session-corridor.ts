@@ -87,8 +87,7 @@ export class SessionCorridor {
     this.committing = true;
     try {
       if (this.state && isLoading(this.state)) await this.#handlerStarted(this.state);
-      if (this.handling)
-        await Promise.race([this.handling, delay(HANDLER_PATIENCE, undefined, UNREF)]);
+      if (this.handling) await Promise.race([this.handling, patience()]);
       await this.#session?.save();
     } catch (error) {
       this.#failed = true;
@@ -141,6 +140,6 @@ export class SessionCorridor {
 
 /** Milliseconds that the headers of an event stream wait at most for its handler. */
 const HANDLER_PATIENCE = 1_000;
-const UNREF = { ref: false };
+const patience = () => delay(HANDLER_PATIENCE, undefined, { ref: false });
 
 const isLoading = (state: SessionState): boolean => !state.loaded && state.loading !== undefined;
