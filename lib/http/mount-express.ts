@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { TransportRequest } from '../core/session-id-transport.interface.js';
+import { RawTransportRequest } from './raw-transport-request.js';
 import type { SessionHost } from './session-host.js';
 
 type Next = (error?: unknown) => void;
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
+
+type ExpressRequest = IncomingMessage & { readonly secure?: boolean };
 
 interface ExpressApplication {
   /** The prototype of this application's requests. */
@@ -27,16 +29,9 @@ export function expressMiddleware(host: SessionHost): Middleware {
     });
 }
 
-class ExpressTransportRequest implements TransportRequest {
-  constructor(private readonly request: IncomingMessage & { readonly secure?: boolean }) {}
-
-  header(name: string): string | undefined {
-    const value = this.request.headers[name];
-    return Array.isArray(value) ? value.join('; ') : value;
-  }
-
+class ExpressTransportRequest extends RawTransportRequest<ExpressRequest> {
   /** As far as `trust proxy` believes what a proxy says. */
   get secure(): boolean {
-    return this.request.secure === true;
+    return this.raw.secure === true;
   }
 }

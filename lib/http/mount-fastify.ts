@@ -1,9 +1,7 @@
 import { HttpException, Logger } from '@nestjs/common';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type {
-  TransportRequest,
-  TransportResponse,
-} from '../core/session-id-transport.interface.js';
+import type { TransportResponse } from '../core/session-id-transport.interface.js';
+import { RawTransportRequest } from './raw-transport-request.js';
 import { corridorOf } from './session-corridor.js';
 import { ABOUT_THE_BODY } from './response-gate.js';
 import { toHttpException } from './session-http.exception.js';
@@ -106,14 +104,7 @@ function enter(
   );
 }
 
-class FastifyTransportRequest implements TransportRequest {
-  constructor(private readonly raw: IncomingMessage) {}
-
-  header(name: string): string | undefined {
-    const value = this.raw.headers[name];
-    return Array.isArray(value) ? value.join('; ') : value;
-  }
-
+class FastifyTransportRequest extends RawTransportRequest<IncomingMessage> {
   /** As far as `trustProxy` believes what a proxy says. */
   get secure(): boolean {
     return fastifyRequests.get(this.raw)?.protocol === 'https';

@@ -82,7 +82,7 @@ export class SessionCorridor {
     return !state.mayNeedCommit && !isLoading(state) && !this.handling;
   }
 
-  /** Writes what the request changed. A failure is final: no cookie is set or cleared then. */
+  /** Writes what the request changed. A failure is final: the end of the request does not try again. */
   async commit(): Promise<void> {
     this.committing = true;
     try {

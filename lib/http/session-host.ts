@@ -70,7 +70,7 @@ export class SessionHost {
 
 /**
  * For middleware that reads `req.session` at once. Whether the route counts as activity is not
- * known yet: the interceptor makes up for it.
+ * known yet: the interceptor makes up for it, and what middleware answers by itself counts as none.
  */
 function loadFirst({ session }: SessionCorridor, next: Next): void {
   LiveSession.stateOf(session).passive = true;
