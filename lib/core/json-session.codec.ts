@@ -3,12 +3,15 @@ import { SessionSerializationError } from './session.errors.js';
 
 /** Deeper than any real session, shallow enough that no walk overflows the stack. */
 const MAX_DEPTH = 100;
+/** Characters of a place that an error names. */
+const MAX_WHERE = 60;
 
 /** JSON that refuses what it would otherwise drop or change in silence. */
 export const jsonSessionCodec: SessionCodec = {
   encode(data) {
     // Not the data itself: an attribute named `toJSON` must not speak for all others.
-    assertAttributesStorable(data, '', 0);
+    const found = flawOfAttributes(data, 0);
+    if (found) throw new SessionSerializationError(whereOf(found), found.what);
     return JSON.stringify(data);
   },
 
@@ -22,51 +25,59 @@ export const jsonSessionCodec: SessionCodec = {
   },
 };
 
-function assertStorable(value: unknown, path: string, depth: number): void {
+/** Of a cycle the beginning tells enough. */
+const whereOf = ({ path }: Flaw): string => path.join('.').slice(0, MAX_WHERE);
+
+/** Something that JSON cannot hold, and where it is. */
+interface Flaw {
+  readonly what: string;
+  /** Put together on the way back, from the inside out: a walk without a flaw pays for no path. */
+  readonly path: string[];
+}
+
+const flaw = (what: string): Flaw => ({ what, path: [] });
+
+function flawOf(value: unknown, depth: number): Flaw | undefined {
   switch (typeof value) {
     case 'string':
     case 'boolean':
     case 'undefined':
-      return;
+      return undefined;
     case 'number':
-      if (Number.isFinite(value)) return;
-      throw new SessionSerializationError(path, String(value));
+      return Number.isFinite(value) ? undefined : flaw(String(value));
     case 'object':
-      return assertObjectStorable(value, path, depth);
+      return value === null ? undefined : flawOfObject(value, depth);
     default:
-      throw new SessionSerializationError(path, `a ${typeof value}`);
+      return flaw(`a ${typeof value}`);
   }
 }
 
-function assertObjectStorable(value: object | null, path: string, depth: number): void {
-  if (value === null) return;
-  if (depth > MAX_DEPTH) {
-    throw new SessionSerializationError(
-      path.slice(0, 60),
-      `a cycle or more than ${MAX_DEPTH} levels`,
-    );
-  }
+function flawOfObject(value: object, depth: number): Flaw | undefined {
+  if (depth > MAX_DEPTH) return flaw(`a cycle or more than ${MAX_DEPTH} levels`);
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
-      if (value[i] === undefined) throw new SessionSerializationError(path, 'undefined in a list');
-      assertStorable(value[i], path, depth + 1);
+      if (value[i] === undefined) return flaw('undefined in a list');
+      const found = flawOf(value[i], depth + 1);
+      if (found) return found;
     }
-    return;
+    return undefined;
   }
   // A class that says how it is written (Date, Decimal, …) is taken at its word.
-  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return;
-  // Maps, promises, errors and the like would become `{}`.
-  const kind = Object.prototype.toString.call(value).slice('[object '.length, -1);
-  if (kind !== 'Object') throw new SessionSerializationError(path, `a ${kind}`);
-  assertAttributesStorable(value, path, depth);
+  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return undefined;
+  if (Object.getPrototypeOf(value) !== Object.prototype) {
+    // Maps, promises, errors and the like would become `{}`.
+    const kind = Object.prototype.toString.call(value).slice('[object '.length, -1);
+    if (kind !== 'Object') return flaw(`a ${kind}`);
+  }
+  return flawOfAttributes(value, depth);
 }
 
-function assertAttributesStorable(object: object, path: string, depth: number): void {
+function flawOfAttributes(object: object, depth: number): Flaw | undefined {
   for (const key in object) {
-    assertStorable(
-      (object as Record<string, unknown>)[key],
-      path ? `${path}.${key}` : key,
-      depth + 1,
-    );
+    const found = flawOf((object as Record<string, unknown>)[key], depth + 1);
+    if (!found) continue;
+    found.path.unshift(key);
+    return found;
   }
+  return undefined;
 }

@@ -99,14 +99,21 @@ export class SessionChanges {
     return messages;
   }
 
-  /** False if the contents are certainly as they were stored. */
+  /** False if the contents are certainly as they were stored; no more than a comparison. */
   get mayDiffer(): boolean {
-    return this.#operations.length > 0 || this.#handedOut || this.damaged;
+    if (this.#operations.length > 0 || this.damaged) return true;
+    if (!this.#handedOut) return false;
+    try {
+      return this.encode() !== undefined;
+    } catch {
+      // What cannot be encoded is the commit's to refuse.
+      return true;
+    }
   }
 
   /** The contents as they would be written, `undefined` if they are as they were stored. */
   encode(): EncodedContents | undefined {
-    if (!this.mayDiffer) return undefined;
+    if (!this.#handedOut && this.#operations.length === 0 && !this.damaged) return undefined;
     if (!this.#stored && this.isEmpty) return undefined;
     const encoded = this.encodeAll();
     const same =

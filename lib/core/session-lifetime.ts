@@ -30,6 +30,7 @@ export class SessionLifetime {
 
   /** True if the idle window is to be moved now, false if this node did so just before. */
   isTouchDue(handle: string, now: number): boolean {
+    if (this.options.touchAfter === 0) return true;
     const touched = this.lastTouch(handle);
     return touched === undefined || now - touched >= this.options.touchAfter || now < touched;
   }

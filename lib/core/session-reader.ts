@@ -101,8 +101,8 @@ export class SessionReader {
     const handle = state.storedHandle;
     const touch = !state.passive && lifetime.isTouchDue(handle, now);
     const loaded = await store.load(handle, {
-      ...(touch && { touch: lifetime.idleTimeout }),
-      ...(state.passive && { remaining: true }),
+      touch: touch ? lifetime.idleTimeout : undefined,
+      remaining: state.passive,
     });
     const record = loaded && this.decode(loaded.value, handle);
     if (record?.kind === 'retired') return this.#meetRetired(state, record, now);

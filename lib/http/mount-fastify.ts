@@ -59,7 +59,7 @@ export function mountOnFastify(instance: FastifyInstance, host: SessionHost): vo
   if (!host.routed) instance.use?.(fastifyMiddleware(host));
 
   instance.addHook('onRequest', (request, reply, done) => {
-    fastifyRequests.set(request.raw, request);
+    (request.raw as FastifyRawRequest)[FASTIFY_REQUEST] = request;
     if (host.routed) return done();
     enter(host, request.raw, reply.raw, done);
   });
@@ -91,7 +91,9 @@ export function fastifyMiddleware(host: SessionHost) {
 }
 
 const logger = new Logger('SessionModule');
-const fastifyRequests = new WeakMap<IncomingMessage, FastifyRequest>();
+const FASTIFY_REQUEST = Symbol('fastify request');
+
+type FastifyRawRequest = IncomingMessage & { [FASTIFY_REQUEST]?: FastifyRequest };
 
 function enter(
   host: SessionHost,
@@ -104,10 +106,10 @@ function enter(
   );
 }
 
-class FastifyTransportRequest extends RawTransportRequest<IncomingMessage> {
+class FastifyTransportRequest extends RawTransportRequest<FastifyRawRequest> {
   /** As far as `trustProxy` believes what a proxy says. */
   get secure(): boolean {
-    return fastifyRequests.get(this.raw)?.protocol === 'https';
+    return this.raw[FASTIFY_REQUEST]?.protocol === 'https';
   }
 }
 

@@ -1,8 +1,12 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { SessionCorridor } from './session-corridor.js';
 
-type Method = 'writeHead' | 'write' | 'end' | 'flushHeaders';
+type Method = (typeof SENDS)[number];
 type HeadersArgument = OutgoingHttpHeaders | OutgoingHttpHeader[];
+
+const GATE = Symbol('session gate');
+
+type GatedResponse = ServerResponse & { [GATE]?: ResponseGate };
 
 /**
  * Holds the first byte of a response back until its session is stored: whatever way a handler
@@ -15,108 +19,168 @@ export function gateResponse(
   corridor: SessionCorridor,
   onFailure: (error: unknown) => void,
 ): void {
-  let phase: 'closed' | 'waiting' | 'open' | 'failed' = 'closed';
-  let waiting: (() => void)[] = [];
-  let writerWaits = false;
-  /** The answer is complete, as far as its handler goes. */
-  let ended = false;
-  /** Undoes what {@link pretendSent} did. */
-  let unfreeze = (): void => undefined;
-
-  const open = () => {
-    phase = 'open';
-    if (!response.headersSent) corridor.answer(writerOf(response));
-  };
-
-  const release = () => {
-    unfreeze();
-    try {
-      open();
-      for (const call of waiting) call();
-    } catch (error) {
-      // What the handler wrote was wrong, and it is no longer there to be told.
-      if (!response.headersSent) return fail(error);
-      response.destroy(error as Error);
-    }
-    waiting = [];
-    if (writerWaits && !response.writableNeedDrain) response.emit('drain');
-  };
-
-  const fail = (error: unknown) => {
-    unfreeze();
-    phase = 'failed';
-    waiting = [];
-    // Only what is there: Node takes the removal of `transfer-encoding` as a wish to do without.
-    for (const name of ABOUT_THE_BODY) if (response.hasHeader(name)) response.removeHeader(name);
-    corridor.answer(writerOf(response));
-    onFailure(error);
-  };
-
-  /** True if the call may pass; false if it has to wait. */
-  const mayPass = (): boolean => {
-    if (phase === 'open') return true;
-    if (phase === 'waiting') return false;
-    // What the dropped answer still writes must not run into the end of the one that took its place.
-    if (phase === 'failed') return !response.writableEnded;
-    if (corridor.answered || corridor.settled) {
-      open();
-      return true;
-    }
-    phase = 'waiting';
-    corridor.commit().then(release, fail);
-    return false;
-  };
-
-  /** `writeHead(…, headers)` would replace the headers that were set before, and those of the answer. */
-  const addsHeaders = (): boolean =>
-    !response.headersSent &&
-    (!corridor.answered || response.hasHeader('set-cookie') || response.hasHeader('vary'));
-
-  const guard = <R>(method: Method, meanwhile: () => R): void => {
-    const original = response[method] as (...args: unknown[]) => R;
-    Object.assign(response, {
-      [method]: (...given: unknown[]): R => {
-        if (phase === 'waiting' && method === 'writeHead') refuseHeaders();
-        const args =
-          method === 'writeHead' && addsHeaders() ? withoutHeaders(response, given) : given;
-        if (mayPass()) return Reflect.apply(original, response, args);
-        if (phase === 'waiting' && !ended) {
-          waiting.push(() => Reflect.apply(original, response, args));
-          ended = method === 'end';
-          if (waiting.length === 1) unfreeze = pretendSent(response);
-        }
-        return meanwhile();
-      },
-    });
-  };
-  guard('writeHead', () => response);
-  guard('write', () => {
-    writerWaits = true;
-    return false;
-  });
-  guard('end', () => response);
-  guard('flushHeaders', () => undefined);
+  (response as GatedResponse)[GATE] = new ResponseGate(response, corridor, onFailure);
+  const prototype = Object.getPrototypeOf(response) as ServerResponse;
+  if (!gatedPrototypes.has(prototype)) {
+    const gated = gatedOf.get(prototype) ?? gatePrototype(Object.create(prototype) as object);
+    gatedOf.set(prototype, gated);
+    Object.setPrototypeOf(response, gated);
+  }
 }
 
-/**
- * As far as the handler can tell, it has answered: a second answer is refused as Node would refuse it,
- * or its headers would frame the body of the first one.
- */
-function pretendSent(response: ServerResponse): () => void {
-  const { statusCode, statusMessage } = response;
-  const before = Object.getOwnPropertyDescriptors(response) as PropertyDescriptorMap;
-  for (const name of ['headersSent', ...CHANGES_HEADERS]) {
-    const value = name === 'headersSent' ? true : refuseHeaders;
-    Object.defineProperty(response, name, { configurable: true, value });
+/** Prototypes that gate their responses; methods that every request had anew would cost it microseconds. */
+const gatedPrototypes = new WeakSet<object>();
+const gatedOf = new WeakMap<object, object>();
+
+/** Makes a prototype of responses gate those that have a gate. */
+export function gatePrototype<Prototype extends object>(prototype: Prototype): Prototype {
+  const base = prototype as unknown as ServerResponse;
+  gatedPrototypes.add(prototype);
+  for (const method of SENDS) {
+    const original = base[method] as Anything;
+    define(prototype, method, function (...args) {
+      const gate = this[GATE];
+      return gate ? gate.pass(method, original, args) : Reflect.apply(original, this, args);
+    });
   }
-  return () => {
-    for (const name of ['headersSent', ...CHANGES_HEADERS]) {
-      // Other middleware may have put its own there.
-      if (before[name]) Object.defineProperty(response, name, before[name]);
-      else Reflect.deleteProperty(response, name);
+  for (const method of CHANGES_HEADERS) {
+    const original = base[method] as Anything;
+    define(prototype, method, function (...args) {
+      if (this[GATE]?.waits) refuseHeaders();
+      return Reflect.apply(original, this, args);
+    });
+  }
+  // Node has it as a getter of a prototype further up.
+  const sent = accessorOf(base, 'headersSent');
+  Object.defineProperty(prototype, 'headersSent', {
+    configurable: true,
+    get(this: GatedResponse) {
+      return this[GATE]?.waits || (sent ? Reflect.apply(sent, this, []) : false);
+    },
+  });
+  return prototype;
+}
+
+type Anything = (...args: unknown[]) => unknown;
+
+function define(
+  prototype: object,
+  name: string,
+  value: (this: GatedResponse, ...args: unknown[]) => unknown,
+): void {
+  Object.defineProperty(prototype, name, { configurable: true, writable: true, value });
+}
+
+function accessorOf(prototype: object, name: string): (() => unknown) | undefined {
+  for (let at: object | null = prototype; at; at = Object.getPrototypeOf(at) as object | null) {
+    const own = Object.getOwnPropertyDescriptor(at, name);
+    if (own) return own.get;
+  }
+  return undefined;
+}
+
+/** The gate of one response. */
+class ResponseGate {
+  #phase: 'closed' | 'waiting' | 'open' | 'failed' = 'closed';
+  #calls: (() => unknown)[] = [];
+  #writerWaits = false;
+  /** The answer is complete, as far as its handler goes. */
+  #ended = false;
+  #status: { statusCode: number; statusMessage: string } | undefined;
+
+  constructor(
+    private readonly response: ServerResponse,
+    private readonly corridor: SessionCorridor,
+    private readonly onFailure: (error: unknown) => void,
+  ) {}
+
+  /**
+   * The handler has answered, as far as it can tell: a second answer is refused as Node would refuse
+   * it, or its headers would frame the body of the first one.
+   */
+  get waits(): boolean {
+    return this.#phase === 'waiting' && this.#status !== undefined;
+  }
+
+  /** One of the four methods was called. */
+  pass(method: Method, original: Anything, given: unknown[]): unknown {
+    const { response } = this;
+    if (this.#phase === 'waiting' && method === 'writeHead') refuseHeaders();
+    const args =
+      method === 'writeHead' && this.#addsHeaders ? withoutHeaders(response, given) : given;
+    if (this.#mayPass()) return Reflect.apply(original, response, args);
+    if (this.#phase === 'waiting' && !this.#ended) {
+      this.#calls.push(() => Reflect.apply(original, response, args));
+      this.#ended = method === 'end';
+      // What the handler sets from here on is not part of its answer.
+      this.#status ??= { statusCode: response.statusCode, statusMessage: response.statusMessage };
     }
-    Object.assign(response, { statusCode, statusMessage });
-  };
+    if (method === 'write') return !(this.#writerWaits = true);
+    return method === 'flushHeaders' ? undefined : response;
+  }
+
+  #mayPass(): boolean {
+    const { corridor } = this;
+    if (this.#phase === 'open') return true;
+    if (this.#phase === 'waiting') return false;
+    // What the dropped answer still writes must not run into the end of the one that took its place.
+    if (this.#phase === 'failed') return !this.response.writableEnded;
+    if (corridor.answered || corridor.settled) {
+      this.#open();
+      return true;
+    }
+    this.#phase = 'waiting';
+    corridor.commit().then(
+      () => this.#release(),
+      (error: unknown) => this.#fail(error),
+    );
+    return false;
+  }
+
+  #open(): void {
+    this.#phase = 'open';
+    if (!this.response.headersSent) this.corridor.answer(writerOf(this.response));
+  }
+
+  #release(): void {
+    const { response } = this;
+    this.#restoreStatus();
+    try {
+      this.#open();
+      for (const call of this.#calls) call();
+    } catch (error) {
+      // What the handler wrote was wrong, and it is no longer there to be told.
+      if (!response.headersSent) return this.#fail(error);
+      response.destroy(error as Error);
+    }
+    this.#calls = [];
+    if (this.#writerWaits && !response.writableNeedDrain) response.emit('drain');
+  }
+
+  #fail(error: unknown): void {
+    const { response } = this;
+    this.#restoreStatus();
+    this.#phase = 'failed';
+    this.#calls = [];
+    // Only what is there: Node takes the removal of `transfer-encoding` as a wish to do without.
+    for (const name of ABOUT_THE_BODY) if (response.hasHeader(name)) response.removeHeader(name);
+    this.corridor.answer(writerOf(response));
+    this.onFailure(error);
+  }
+
+  #restoreStatus(): void {
+    Object.assign(this.response, this.#status);
+    this.#status = undefined;
+  }
+
+  /** `writeHead(…, headers)` would replace the headers that were set before, and those of the answer. */
+  get #addsHeaders(): boolean {
+    const { response, corridor } = this;
+    return (
+      !response.headersSent &&
+      (!corridor.answered || response.hasHeader('set-cookie') || response.hasHeader('vary'))
+    );
+  }
 }
 
 function refuseHeaders(): never {
@@ -125,7 +189,8 @@ function refuseHeaders(): never {
   });
 }
 
-const CHANGES_HEADERS = ['setHeader', 'setHeaders', 'appendHeader', 'removeHeader'];
+const SENDS = ['writeHead', 'write', 'end', 'flushHeaders'] as const;
+const CHANGES_HEADERS = ['setHeader', 'setHeaders', 'appendHeader', 'removeHeader'] as const;
 
 /** Headers that described the answer which is not sent. */
 export const ABOUT_THE_BODY = [

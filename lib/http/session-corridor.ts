@@ -10,17 +10,22 @@ import type { SessionManager } from '../core/session-manager.js';
 import type { SessionState } from '../core/session-state.js';
 import { RETRY_AFTER } from './session-http.exception.js';
 
+/** On the raw request itself: a WeakMap costs every collection of garbage, 20 µs a request under load. */
+const CORRIDOR = Symbol('session corridor');
 /** The request of an adapter, and the raw request of Node that it may wrap. */
 interface RequestLike {
   readonly raw?: object;
 }
 
-const corridors = new WeakMap<object, SessionCorridor>();
+interface RawRequest {
+  [CORRIDOR]?: SessionCorridor;
+}
+
 const current = new AsyncLocalStorage<SessionCorridor>();
 
 /** The corridor of a request of either adapter, `undefined` where there is none. */
 export function corridorOf(request: object): SessionCorridor | undefined {
-  return corridors.get((request as RequestLike).raw ?? request);
+  return (((request as RequestLike).raw ?? request) as RawRequest)[CORRIDOR];
 }
 
 /**
@@ -34,7 +39,7 @@ export function currentCorridor(manager?: SessionManager): SessionCorridor | und
 
 /** Runs what follows in a request inside its corridor. */
 export function enterCorridor(raw: object, corridor: SessionCorridor, next: () => void): void {
-  corridors.set(raw, corridor);
+  (raw as RawRequest)[CORRIDOR] = corridor;
   current.run(corridor, next);
 }
 

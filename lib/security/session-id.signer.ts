@@ -1,6 +1,7 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { SessionIdSigner, VerifiedToken } from '../core/session-id-signer.interface.js';
 import { isSessionId } from '../core/session-id.js';
+import { Hmac } from './hmac.js';
 import type { Keyring } from './keyring.js';
 import { openWithId, sealWithId } from './sealer.js';
 
@@ -12,19 +13,19 @@ const TOKEN_LENGTH = ID_LENGTH + 1 + 43;
  * store. Without secrets the token is the id itself, 256 random bits that nobody can guess.
  */
 export class HmacSessionIdSigner implements SessionIdSigner {
-  readonly #keys: readonly Buffer[];
+  readonly #macs: readonly Hmac[];
 
   constructor(keyring: Keyring) {
-    this.#keys = keyring.keysFor('session-id');
+    this.#macs = keyring.keysFor('session-id').map((key) => new Hmac(key));
   }
 
   sign(id: string): string {
-    const [key] = this.#keys;
-    return key ? `${id}.${macOf(key, id).toString('base64url')}` : id;
+    const [mac] = this.#macs;
+    return mac ? `${id}.${mac.of(id).toString('base64url')}` : id;
   }
 
   verify(token: string): VerifiedToken | undefined {
-    if (this.#keys.length === 0) {
+    if (this.#macs.length === 0) {
       return isSessionId(token) ? { id: token, stale: false } : undefined;
     }
     const id = token.slice(0, ID_LENGTH);
@@ -36,7 +37,7 @@ export class HmacSessionIdSigner implements SessionIdSigner {
     if (mac.length !== 32 || mac.toString('base64url') !== token.slice(ID_LENGTH + 1)) {
       return undefined;
     }
-    const index = this.#keys.findIndex((key) => timingSafeEqual(macOf(key, id), mac));
+    const index = this.#macs.findIndex((own) => timingSafeEqual(own.of(id), mac));
     return index < 0 ? undefined : { id, stale: index > 0 };
   }
 
@@ -49,5 +50,3 @@ export class HmacSessionIdSigner implements SessionIdSigner {
     return id !== undefined && isSessionId(id) ? id : undefined;
   }
 }
-
-const macOf = (key: Buffer, id: string): Buffer => createHmac('sha256', key).update(id).digest();

@@ -1,0 +1,40 @@
+import { hash } from 'node:crypto';
+
+const BLOCK = 64;
+const DIGEST = 32;
+
+/**
+ * HMAC-SHA-256 (RFC 2104) of short ASCII texts under one key, by two one-shot hashes. Node's
+ * `createHmac` makes a native object each time, whose collection costs a busy server 10 to 20 µs.
+ */
+export class Hmac {
+  // The one buffer serves every call: nothing here waits.
+  #inner = Buffer.alloc(BLOCK, 0x36);
+  readonly #outer = Buffer.alloc(BLOCK + DIGEST, 0x5c);
+
+  /** @param key of at most 64 bytes; a longer one would have to be hashed first */
+  constructor(key: Buffer) {
+    if (key.length > BLOCK) throw new RangeError('an HMAC key of more than 64 bytes');
+    key.forEach((byte, i) => {
+      this.#inner[i]! ^= byte;
+      this.#outer[i]! ^= byte;
+    });
+  }
+
+  of(text: string): Buffer {
+    const message = this.#messageOf(text);
+    hash('sha256', message, 'buffer').copy(this.#outer, BLOCK);
+    return hash('sha256', this.#outer, 'buffer');
+  }
+
+  #messageOf(text: string): Buffer {
+    const length = BLOCK + text.length;
+    if (this.#inner.length !== length) {
+      const longer = Buffer.alloc(length);
+      this.#inner.copy(longer, 0, 0, BLOCK);
+      this.#inner = longer;
+    }
+    this.#inner.write(text, BLOCK, 'latin1');
+    return this.#inner;
+  }
+}
