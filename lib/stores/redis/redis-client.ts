@@ -1,5 +1,6 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
+import type { Corkable } from './one-write-a-turn.js';
 
 /** What the store calls on a client: ioredis 5 and 6, iovalkey, alone or as a Cluster. */
 export interface RedisClient {
@@ -20,6 +21,8 @@ export interface RedisClient {
     count: 'COUNT',
     size: number,
   ): Promise<[string, string[]]>;
+  /** The socket, while there is one; a Cluster has several, and none here. */
+  readonly stream?: Corkable;
   /** A Cluster has it. */
   nodes?(role: 'master'): RedisClient[];
 }

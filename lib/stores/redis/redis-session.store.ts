@@ -9,6 +9,7 @@ import {
   type StoredValue,
 } from '../../core/session-store.interface.js';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
+import { OneWriteATurn } from './one-write-a-turn.js';
 import { COMMAND_TIMEOUT, toUnavailable, type RedisClient } from './redis-client.js';
 import { RedisKeys } from './redis-keys.js';
 import { CREATE, LOAD_REMAINING, SAVE, type RedisScript } from './redis-scripts.js';
@@ -26,6 +27,7 @@ export class RedisSessionStore implements SessionStore {
   readonly #client: RedisClient;
   readonly #keys: RedisKeys;
   readonly #deadline: number | undefined;
+  readonly #writes = new OneWriteATurn();
   readonly close: () => Promise<void>;
 
   constructor(client: RedisClient, { keyPrefix = 'sess', close }: RedisStoreOptions = {}) {
@@ -39,14 +41,14 @@ export class RedisSessionStore implements SessionStore {
     const key = this.#keys.record(handle);
     const { touch } = options;
     if (touch !== undefined) {
-      const value = await this.#bounded(this.#client.getex(key, 'PX', touch));
+      const value = await this.#bounded(this.#redis.getex(key, 'PX', touch));
       return value === null ? undefined : { value, remaining: touch };
     }
     if (options.remaining) {
       const [value, remaining] = (await this.#run(LOAD_REMAINING, key)) as [string?, number?];
       return value === undefined ? undefined : { value, remaining: Number(remaining) };
     }
-    const value = await this.#bounded(this.#client.get(key));
+    const value = await this.#bounded(this.#redis.get(key));
     return value === null ? undefined : { value };
   }
 
@@ -65,11 +67,11 @@ export class RedisSessionStore implements SessionStore {
 
   async touch(handle: string, ttl: number): Promise<boolean> {
     const key = this.#keys.record(handle);
-    return Number(await this.#bounded(this.#client.pexpire(key, ttl))) === 1;
+    return Number(await this.#bounded(this.#redis.pexpire(key, ttl))) === 1;
   }
 
   async delete(handle: string): Promise<StoredValue | undefined> {
-    const value = await this.#bounded(this.#client.getdel(this.#keys.record(handle)));
+    const value = await this.#bounded(this.#redis.getdel(this.#keys.record(handle)));
     return value ?? undefined;
   }
 
@@ -81,7 +83,7 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async ping(): Promise<void> {
-    await this.#bounded(this.#client.ping());
+    await this.#bounded(this.#redis.ping());
   }
 
   async #countOn(node: RedisClient): Promise<number> {
@@ -103,33 +105,44 @@ export class RedisSessionStore implements SessionStore {
   }
 
   async #isLive(key: string): Promise<boolean> {
-    const kind = this.#client.getrange(key, VERSION_LENGTH, VERSION_LENGTH);
+    const kind = this.#redis.getrange(key, VERSION_LENGTH, VERSION_LENGTH);
     return (await this.#bounded(kind)) === LIVE;
+  }
+
+  /** The client, to send a command now. */
+  get #redis(): RedisClient {
+    this.#writes.begin(this.#client.stream);
+    return this.#client;
   }
 
   #run(script: RedisScript, ...args: (string | number)[]): Promise<unknown> {
     return this.#bounded(
-      this.#client.evalsha(script.sha, script.keys, ...args).catch((error: Error) => {
+      this.#redis.evalsha(script.sha, script.keys, ...args).catch((error: Error) => {
         if (!error.message.startsWith('NOSCRIPT')) throw error;
-        return this.#client.eval(script.source, script.keys, ...args);
+        return this.#redis.eval(script.source, script.keys, ...args);
       }),
     );
   }
 
   /** Every failure leaves here as ours, and in time even from a client that would wait for ever. */
-  async #bounded<T>(reply: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      if (this.#deadline === undefined) return await reply;
-      const late = new Promise<never>((_, reject) => {
-        const error = new SessionStoreUnavailableError('timeout');
-        timer = setTimeout(() => reject(error), this.#deadline);
-      });
-      return await Promise.race([reply, late]);
-    } catch (error) {
-      throw toUnavailable(error);
-    } finally {
-      clearTimeout(timer);
-    }
+  #bounded<T>(reply: Promise<T>): Promise<T> {
+    return (this.#deadline === undefined ? reply : inTime(reply, this.#deadline)).catch(refuse);
+  }
+}
+
+function refuse(error: unknown): never {
+  throw toUnavailable(error);
+}
+
+async function inTime<T>(reply: Promise<T>, deadline: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const error = new SessionStoreUnavailableError('timeout');
+    timer = setTimeout(() => reject(error), deadline);
+  });
+  try {
+    return await Promise.race([reply, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
