@@ -107,7 +107,9 @@ export class SessionModule
   }
 
   #mount(): void {
-    const instance = this.adapterHost?.httpAdapter.getInstance() as object;
+    // An application context (a worker, a command line) has none: sessions by SessionService only.
+    const instance = this.adapterHost?.httpAdapter?.getInstance() as object | undefined;
+    if (!instance) return;
     this.#mountedBefore = mounted.has(instance);
     if (this.#mountedBefore) return;
     mounted.add(instance);

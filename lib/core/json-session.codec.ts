@@ -3,8 +3,8 @@ import { SessionSerializationError } from './session.errors.js';
 
 /** Deeper than any real session, shallow enough that no walk overflows the stack. */
 const MAX_DEPTH = 100;
-/** Characters of a place that an error names. */
-const MAX_WHERE = 60;
+/** Names at the beginning of a path that is too deep; the rest tells nothing. */
+const NAMED = 10;
 
 /** JSON that refuses what it would otherwise drop or change in silence. */
 export const jsonSessionCodec: SessionCodec = {
@@ -25,8 +25,8 @@ export const jsonSessionCodec: SessionCodec = {
   },
 };
 
-/** Of a cycle the beginning tells enough. */
-const whereOf = ({ path }: Flaw): string => path.join('.').slice(0, MAX_WHERE);
+const whereOf = ({ path }: Flaw): string =>
+  path.length > MAX_DEPTH / 2 ? `${path.slice(0, NAMED).join('.')}…` : path.join('.');
 
 /** Something that JSON cannot hold, and where it is. */
 interface Flaw {

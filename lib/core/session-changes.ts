@@ -99,7 +99,7 @@ export class SessionChanges {
     return messages;
   }
 
-  /** False if the contents are certainly as they were stored; no more than a comparison. */
+  /** False if the contents are certainly as they were stored. No I/O, but encodes what was handed out. */
   get mayDiffer(): boolean {
     if (this.#operations.length > 0 || this.damaged) return true;
     if (!this.#handedOut) return false;

@@ -131,6 +131,8 @@ export class SessionState {
   /** False if there is certainly nothing to write; cheap, unlike a plan. */
   get mayNeedCommit(): boolean {
     if (this.abandoned) return false;
+    // It compares with what is stored, and that is about to change.
+    if (this.committing) return true;
     return this.destroyed || this.renewal !== undefined || this.changes.mayDiffer;
   }
 

@@ -16,8 +16,8 @@ export interface LoadedValue {
 
 /** How to load. */
 export interface LoadOptions {
-  /** Start the idle window anew, in milliseconds, in the same step; absent: leave it as it is. */
-  readonly touch?: number;
+  /** Start the idle window anew, in milliseconds, in the same step; `undefined`: leave it as it is. */
+  readonly touch?: number | undefined;
   /** Tell how long the idle window still is. */
   readonly remaining?: boolean;
 }

@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { gatePrototype } from './response-gate.js';
 import { RawTransportRequest } from './raw-transport-request.js';
 import type { SessionHost } from './session-host.js';
 
@@ -9,16 +8,14 @@ type Middleware = (request: IncomingMessage, response: ServerResponse, next: Nex
 type ExpressRequest = IncomingMessage & { readonly secure?: boolean };
 
 interface ExpressApplication {
-  /** The prototypes of this application's requests and responses. */
+  /** The prototype of this application's requests. */
   readonly request: object;
-  readonly response: object;
   use(middleware: Middleware): void;
 }
 
 /** Mounts on the application itself, before anything that it adds with `app.use()` later. */
 export function mountOnExpress(application: ExpressApplication, host: SessionHost): void {
   host.defineSession(application.request);
-  gatePrototype(application.response);
   if (!host.routed) application.use(expressMiddleware(host));
 }
 

@@ -6,7 +6,8 @@ type HeadersArgument = OutgoingHttpHeaders | OutgoingHttpHeader[];
 
 const GATE = Symbol('session gate');
 
-type GatedResponse = ServerResponse & { [GATE]?: ResponseGate };
+type Send = (...args: unknown[]) => unknown;
+type GatedResponse = ServerResponse & { [GATE]: ResponseGate };
 
 /**
  * Holds the first byte of a response back until its session is stored: whatever way a handler
@@ -19,74 +20,42 @@ export function gateResponse(
   corridor: SessionCorridor,
   onFailure: (error: unknown) => void,
 ): void {
-  (response as GatedResponse)[GATE] = new ResponseGate(response, corridor, onFailure);
-  const prototype = Object.getPrototypeOf(response) as ServerResponse;
-  if (!gatedPrototypes.has(prototype)) {
-    const gated = gatedOf.get(prototype) ?? gatePrototype(Object.create(prototype) as object);
-    gatedOf.set(prototype, gated);
-    Object.setPrototypeOf(response, gated);
-  }
+  const gate = new ResponseGate(response, corridor, onFailure);
+  (response as GatedResponse)[GATE] = gate;
+  // On the response itself: Express changes its prototype, and wrappers may be there already.
+  for (const method of SENDS) if (Object.hasOwn(response, method)) gate.wraps(method);
+  // One by one: Node's engine takes its slow way for all of them at once, 10 µs a response.
+  const own = response as unknown as Record<Method, Send>;
+  own.writeHead = GATED.writeHead;
+  own.write = GATED.write;
+  own.end = GATED.end;
+  own.flushHeaders = GATED.flushHeaders;
 }
 
-/** Prototypes that gate their responses; methods that every request had anew would cost it microseconds. */
-const gatedPrototypes = new WeakSet<object>();
-const gatedOf = new WeakMap<object, object>();
+const gated = (method: Method) =>
+  function (this: GatedResponse, ...args: unknown[]): unknown {
+    return this[GATE].pass(method, args);
+  };
 
-/** Makes a prototype of responses gate those that have a gate. */
-export function gatePrototype<Prototype extends object>(prototype: Prototype): Prototype {
-  const base = prototype as unknown as ServerResponse;
-  gatedPrototypes.add(prototype);
-  for (const method of SENDS) {
-    const original = base[method] as Anything;
-    define(prototype, method, function (...args) {
-      const gate = this[GATE];
-      return gate ? gate.pass(method, original, args) : Reflect.apply(original, this, args);
-    });
-  }
-  for (const method of CHANGES_HEADERS) {
-    const original = base[method] as Anything;
-    define(prototype, method, function (...args) {
-      if (this[GATE]?.waits) refuseHeaders();
-      return Reflect.apply(original, this, args);
-    });
-  }
-  // Node has it as a getter of a prototype further up.
-  const sent = accessorOf(base, 'headersSent');
-  Object.defineProperty(prototype, 'headersSent', {
-    configurable: true,
-    get(this: GatedResponse) {
-      return this[GATE]?.waits || (sent ? Reflect.apply(sent, this, []) : false);
-    },
-  });
-  return prototype;
-}
-
-type Anything = (...args: unknown[]) => unknown;
-
-function define(
-  prototype: object,
-  name: string,
-  value: (this: GatedResponse, ...args: unknown[]) => unknown,
-): void {
-  Object.defineProperty(prototype, name, { configurable: true, writable: true, value });
-}
-
-function accessorOf(prototype: object, name: string): (() => unknown) | undefined {
-  for (let at: object | null = prototype; at; at = Object.getPrototypeOf(at) as object | null) {
-    const own = Object.getOwnPropertyDescriptor(at, name);
-    if (own) return own.get;
-  }
-  return undefined;
-}
+/** The same four functions for all responses: closures of its own would cost each some microseconds. */
+const GATED: Record<Method, Send> = {
+  writeHead: gated('writeHead'),
+  write: gated('write'),
+  end: gated('end'),
+  flushHeaders: gated('flushHeaders'),
+};
 
 /** The gate of one response. */
 class ResponseGate {
   #phase: 'closed' | 'waiting' | 'open' | 'failed' = 'closed';
-  #calls: (() => unknown)[] = [];
+  #waiting: (() => unknown)[] = [];
   #writerWaits = false;
   /** The answer is complete, as far as its handler goes. */
   #ended = false;
-  #status: { statusCode: number; statusMessage: string } | undefined;
+  /** Undoes what {@link pretendSent} did. */
+  #unfreeze: (() => void) | undefined;
+  /** Methods that somebody had put on the response before. */
+  #wrapped: Partial<Record<Method, Send>> | undefined;
 
   constructor(
     private readonly response: ServerResponse,
@@ -94,37 +63,36 @@ class ResponseGate {
     private readonly onFailure: (error: unknown) => void,
   ) {}
 
-  /**
-   * The handler has answered, as far as it can tell: a second answer is refused as Node would refuse
-   * it, or its headers would frame the body of the first one.
-   */
-  get waits(): boolean {
-    return this.#phase === 'waiting' && this.#status !== undefined;
+  wraps(method: Method): void {
+    (this.#wrapped ??= {})[method] = this.response[method] as Send;
   }
 
-  /** One of the four methods was called. */
-  pass(method: Method, original: Anything, given: unknown[]): unknown {
+  /** One of the four methods was called: it passes, waits, or is dropped. */
+  pass(method: Method, given: unknown[]): unknown {
     const { response } = this;
     if (this.#phase === 'waiting' && method === 'writeHead') refuseHeaders();
     const args =
       method === 'writeHead' && this.#addsHeaders ? withoutHeaders(response, given) : given;
+    const original = this.#originalOf(method);
     if (this.#mayPass()) return Reflect.apply(original, response, args);
     if (this.#phase === 'waiting' && !this.#ended) {
-      this.#calls.push(() => Reflect.apply(original, response, args));
+      this.#waiting.push(() => Reflect.apply(original, response, args));
       this.#ended = method === 'end';
-      // What the handler sets from here on is not part of its answer.
-      this.#status ??= { statusCode: response.statusCode, statusMessage: response.statusMessage };
+      this.#unfreeze ??= pretendSent(response);
     }
     if (method === 'write') return !(this.#writerWaits = true);
     return method === 'flushHeaders' ? undefined : response;
   }
 
+  #originalOf(method: Method): Send {
+    const prototype = Object.getPrototypeOf(this.response) as ServerResponse;
+    return this.#wrapped?.[method] ?? (prototype[method] as Send);
+  }
+
   #mayPass(): boolean {
     const { corridor } = this;
     if (this.#phase === 'open') return true;
-    if (this.#phase === 'waiting') return false;
-    // What the dropped answer still writes must not run into the end of the one that took its place.
-    if (this.#phase === 'failed') return !this.response.writableEnded;
+    if (this.#phase !== 'closed') return false;
     if (corridor.answered || corridor.settled) {
       this.#open();
       return true;
@@ -144,33 +112,31 @@ class ResponseGate {
 
   #release(): void {
     const { response } = this;
-    this.#restoreStatus();
+    this.#unfreeze?.();
     try {
       this.#open();
-      for (const call of this.#calls) call();
+      for (const call of this.#waiting) call();
     } catch (error) {
       // What the handler wrote was wrong, and it is no longer there to be told.
       if (!response.headersSent) return this.#fail(error);
       response.destroy(error as Error);
     }
-    this.#calls = [];
+    this.#waiting = [];
     if (this.#writerWaits && !response.writableNeedDrain) response.emit('drain');
   }
 
   #fail(error: unknown): void {
     const { response } = this;
-    this.#restoreStatus();
+    this.#unfreeze?.();
     this.#phase = 'failed';
-    this.#calls = [];
+    this.#waiting = [];
     // Only what is there: Node takes the removal of `transfer-encoding` as a wish to do without.
     for (const name of ABOUT_THE_BODY) if (response.hasHeader(name)) response.removeHeader(name);
+    // The answer that takes its place goes past whatever wraps the response: a compression that was
+    // ended once would swallow it, and what the dropped answer still writes must not run into it.
+    for (const method of SENDS) Object.assign(response, { [method]: this.#originalOf(method) });
     this.corridor.answer(writerOf(response));
     this.onFailure(error);
-  }
-
-  #restoreStatus(): void {
-    Object.assign(this.response, this.#status);
-    this.#status = undefined;
   }
 
   /** `writeHead(…, headers)` would replace the headers that were set before, and those of the answer. */
@@ -181,6 +147,34 @@ class ResponseGate {
       (!corridor.answered || response.hasHeader('set-cookie') || response.hasHeader('vary'))
     );
   }
+
+  /** What `console.log(response)` shows of it. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return `ResponseGate(${this.#phase})`;
+  }
+}
+
+/**
+ * As far as the handler can tell, it has answered: a second answer is refused as Node would refuse it,
+ * or its headers would frame the body of the first one.
+ */
+function pretendSent(response: ServerResponse): () => void {
+  const { statusCode, statusMessage } = response;
+  // Other middleware may have put its own there.
+  const before = FROZEN.map((name) => Object.getOwnPropertyDescriptor(response, name));
+  for (const name of FROZEN) {
+    const value = name === 'headersSent' ? true : refuseHeaders;
+    Object.defineProperty(response, name, { configurable: true, value });
+  }
+  return () => {
+    // Backwards: a property that was added last is taken away at little cost.
+    for (let i = FROZEN.length - 1; i >= 0; i--) {
+      const name = FROZEN[i] as string;
+      if (before[i]) Object.defineProperty(response, name, before[i] as PropertyDescriptor);
+      else Reflect.deleteProperty(response, name);
+    }
+    Object.assign(response, { statusCode, statusMessage });
+  };
 }
 
 function refuseHeaders(): never {
@@ -190,7 +184,7 @@ function refuseHeaders(): never {
 }
 
 const SENDS = ['writeHead', 'write', 'end', 'flushHeaders'] as const;
-const CHANGES_HEADERS = ['setHeader', 'setHeaders', 'appendHeader', 'removeHeader'] as const;
+const FROZEN = ['headersSent', 'setHeader', 'setHeaders', 'appendHeader', 'removeHeader'];
 
 /** Headers that described the answer which is not sent. */
 export const ABOUT_THE_BODY = [

@@ -123,6 +123,11 @@ export class SessionCorridor {
     }
   }
 
+  /** What `console.log(request)` shows of it. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return 'SessionCorridor';
+  }
+
   /**
    * Nest sends the headers of an event stream while the session that its handler asked for is still
    * being read: they wait until the handler has run.
