@@ -24,12 +24,7 @@ export function gateResponse(
   (response as GatedResponse)[GATE] = gate;
   // On the response itself: Express changes its prototype, and wrappers may be there already.
   for (const method of SENDS) if (Object.hasOwn(response, method)) gate.wraps(method);
-  // One by one: Node's engine takes its slow way for all of them at once, 10 µs a response.
-  const own = response as unknown as Record<Method, Send>;
-  own.writeHead = GATED.writeHead;
-  own.write = GATED.write;
-  own.end = GATED.end;
-  own.flushHeaders = GATED.flushHeaders;
+  stand(response);
 }
 
 const gated = (method: Method) =>
@@ -44,6 +39,16 @@ const GATED: Record<Method, Send> = {
   end: gated('end'),
   flushHeaders: gated('flushHeaders'),
 };
+
+/** Puts the gate in front of the response, and of whatever wraps it. */
+function stand(response: ServerResponse): void {
+  const own = response as unknown as Record<Method, Send>;
+  // One by one: Node's engine takes its slow way for all of them at once, 10 µs a response.
+  own.writeHead = GATED.writeHead;
+  own.write = GATED.write;
+  own.end = GATED.end;
+  own.flushHeaders = GATED.flushHeaders;
+}
 
 /** The gate of one response. */
 class ResponseGate {
@@ -92,7 +97,9 @@ class ResponseGate {
   #mayPass(): boolean {
     const { corridor } = this;
     if (this.#phase === 'open') return true;
-    if (this.#phase !== 'closed') return false;
+    if (this.#phase === 'waiting') return false;
+    // What the dropped answer still writes must not run into the end of the one that took its place.
+    if (this.#phase === 'failed') return !this.response.writableEnded;
     if (corridor.answered || corridor.settled) {
       this.#open();
       return true;
@@ -132,9 +139,8 @@ class ResponseGate {
     this.#waiting = [];
     // Only what is there: Node takes the removal of `transfer-encoding` as a wish to do without.
     for (const name of ABOUT_THE_BODY) if (response.hasHeader(name)) response.removeHeader(name);
-    // The answer that takes its place goes past whatever wraps the response: a compression that was
-    // ended once would swallow it, and what the dropped answer still writes must not run into it.
-    for (const method of SENDS) Object.assign(response, { [method]: this.#originalOf(method) });
+    // The answer that takes its place goes past wrappers: a compression that was ended once would swallow it.
+    stand(response);
     this.corridor.answer(writerOf(response));
     this.onFailure(error);
   }
