@@ -1,0 +1,125 @@
+import { Child } from './child.js';
+import type { Adapter } from './contenders/contender.js';
+import type { ContenderName, Workload } from './contenders/index.js';
+import type { CookiesOrder, LoadOrder, LoadResult, LoginOrder } from './load.js';
+import type { BenchRedis } from './redis.js';
+
+/** One round of load on one server. */
+export interface Sample {
+  readonly requestsPerSecond: number;
+  /** Processor time of the server, in microseconds a request. */
+  readonly cpu: number;
+  /** The same of Redis. */
+  readonly redisCpu: number;
+  /** Milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+}
+
+export interface Load {
+  readonly workload: Workload;
+  /** Size of the session's data. */
+  readonly bytes: number;
+  readonly connections: number;
+  readonly seconds: number;
+}
+
+/** Requests after which a server's code is compiled as well as it will be. */
+const WARM = 20_000;
+
+/** Sessions that the requests of one contender take turns with. */
+const SESSIONS = 2_048;
+/** Logouts of one round; each needs a session of its own. */
+const LOGOUTS = 4_096;
+
+/** The server of one contender. */
+export class Stand {
+  private constructor(
+    readonly name: ContenderName,
+    readonly url: string,
+    readonly process: Child,
+    readonly redis: BenchRedis,
+  ) {}
+
+  static async start(
+    name: ContenderName,
+    adapter: Adapter,
+    redis: BenchRedis,
+    execArgv?: string[],
+  ) {
+    const process = Child.start('server.js', [name, adapter, redis.url], execArgv);
+    const { port } = await process.told<{ port: number }>();
+    return new Stand(name, `http://127.0.0.1:${port}`, process, redis);
+  }
+
+  async cpu(): Promise<number> {
+    const { cpu } = await this.process.ask<{ cpu: NodeJS.CpuUsage }>('cpu');
+    return cpu.user + cpu.system;
+  }
+
+  stop = () => this.process.stop();
+}
+
+/** The process that makes the load, and what it costs those who bear it. */
+export class Arena {
+  readonly #loader = Child.start('load.js');
+  /** Size of the sessions that each server's cookies stand for. */
+  readonly #loggedIn = new Map<string, number>();
+
+  readonly #warm = new Set<string>();
+
+  stop = () => this.#loader.stop();
+
+  /** Sessions of this size for the requests that follow. */
+  async logIn(stand: Stand, bytes: number, count = SESSIONS): Promise<void> {
+    const order: LoginOrder = { kind: 'login', url: stand.url, count, bytes };
+    await this.#loader.ask(order);
+    this.#loggedIn.delete(stand.url);
+    if (count === SESSIONS) this.#loggedIn.set(stand.url, bytes);
+  }
+
+  /** Sessions that somebody else has stored. */
+  async useCookies(stand: Stand, cookies: readonly string[], bytes: number): Promise<void> {
+    const order: CookiesOrder = { kind: 'cookies', url: stand.url, cookies };
+    await this.#loader.ask(order);
+    this.#loggedIn.set(stand.url, bytes);
+  }
+
+  /** What is compiled and allocated for the first time is no part of a comparison. */
+  async warmUp(stand: Stand, load: Load): Promise<void> {
+    const bounds = await this.#prepare(stand, load);
+    if (this.#warm.has(`${stand.url} ${load.workload}`)) return;
+    this.#warm.add(`${stand.url} ${load.workload}`);
+    await this.send(stand, { ...load, ...bounds, ...('seconds' in bounds && { amount: WARM }) });
+  }
+
+  async round(stand: Stand, load: Load): Promise<Sample> {
+    const bounds = await this.#prepare(stand, load);
+    const before = { cpu: await stand.cpu(), redis: await stand.redis.totals() };
+    const done = await this.send(stand, { ...load, ...bounds });
+    const after = { cpu: await stand.cpu(), redis: await stand.redis.totals() };
+    return {
+      requestsPerSecond: done.requests / done.seconds,
+      cpu: (after.cpu - before.cpu) / done.requests,
+      redisCpu: (after.redis.cpu - before.redis.cpu) / done.requests,
+      p50: done.p50,
+      p99: done.p99,
+    };
+  }
+
+  send(stand: Stand, load: Omit<LoadOrder, 'kind' | 'url'>): Promise<LoadResult> {
+    const order: LoadOrder = { kind: 'load', url: stand.url, ...load };
+    return this.#loader.ask<LoadResult>(order);
+  }
+
+  async #prepare(stand: Stand, { workload, bytes, seconds }: Load) {
+    if (workload === 'logout') {
+      await this.logIn(stand, bytes, LOGOUTS);
+      return { amount: LOGOUTS };
+    }
+    if (workload !== 'login' && this.#loggedIn.get(stand.url) !== bytes) {
+      await this.logIn(stand, bytes);
+    }
+    return { seconds };
+  }
+}

@@ -1,0 +1,49 @@
+import fastifyCookie from '@fastify/cookie';
+import fastifySession, { type FastifySessionObject } from '@fastify/session';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { RedisStore } from 'connect-redis';
+import { createClient } from 'redis';
+import type { Visit } from '../visit.js';
+import { IDLE, SECRET, type PeerRequest, type Setup } from './contender.js';
+
+type VisitSession = FastifySessionObject & Partial<Visit>;
+
+const sessionOf = (request: PeerRequest) => request.session as VisitSession;
+
+/** @fastify/session over connect-redis, which its documentation names. */
+export async function overFastifySession(redisUrl: string): Promise<Setup> {
+  const client = createClient({ url: redisUrl });
+  await client.connect();
+  const store = new RedisStore({ client, prefix: 'fastify:', ttl: IDLE / 1_000 });
+  return {
+    peer: {
+      read: (request) => {
+        const session = sessionOf(request);
+        return session.user === undefined ? undefined : (session as unknown as Visit);
+      },
+      change: async (request) => {
+        const session = sessionOf(request) as { visits: number };
+        session.visits += 1;
+      },
+      login: async (request, _reply, visit) => {
+        await sessionOf(request).regenerate();
+        Object.assign(sessionOf(request), visit);
+      },
+      logout: (request) => sessionOf(request).destroy(),
+    },
+    mount: async (app) => {
+      const fastify = app as NestFastifyApplication;
+      await fastify.register(fastifyCookie as never);
+      await fastify.register(
+        fastifySession as never,
+        {
+          secret: SECRET,
+          store,
+          saveUninitialized: false,
+          cookie: { secure: false, maxAge: IDLE },
+        } as never,
+      );
+    },
+    close: () => client.destroy(),
+  };
+}

@@ -1,0 +1,69 @@
+import type { Arena, Stand } from './arena.js';
+import type { Adapter } from './contenders/contender.js';
+import type { ContenderName, Workload } from './contenders/index.js';
+
+/** What one request costs Redis; exact, the same on every machine. */
+export interface Count {
+  readonly contender: ContenderName;
+  readonly adapter: Adapter;
+  readonly workload: Workload;
+  readonly bytes: number;
+  /** Commands that came over the wire, in their order. */
+  readonly commands: readonly string[];
+  /** Bytes that Redis received and sent. */
+  readonly in: number;
+  readonly out: number;
+}
+
+const REQUESTS = 64;
+
+/** Counts commands and bytes of single requests, one after the other. */
+export async function count(
+  arena: Arena,
+  adapter: Adapter,
+  stand: Stand,
+  workload: Workload,
+  bytes: number,
+): Promise<Count> {
+  const { redis } = stand;
+  // A first round apart: scripts are loaded, and what is done once a session is done.
+  if (workload !== 'login') await arena.logIn(stand, bytes, 3 * REQUESTS);
+  const send = () => arena.send(stand, { workload, bytes, connections: 1, amount: REQUESTS });
+  if (workload !== 'logout') await send();
+  const ownBytes = await difference(redis.totals.bind(redis));
+  const wire = await difference(redis.totals.bind(redis), send);
+
+  if (workload === 'logout') await arena.logIn(stand, bytes, REQUESTS);
+  const names: string[] = [];
+  const monitor = await redis.client.monitor();
+  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+    if (source !== 'lua') names.push(String(args[0]).toUpperCase());
+  });
+  await send();
+  // A marker tells when the monitor has told everything that came before.
+  await redis.client.echo('done');
+  while (names.at(-1) !== 'ECHO') await new Promise((resolve) => setTimeout(resolve, 5));
+  monitor.disconnect();
+  names.pop();
+  const each = names.length / REQUESTS;
+  if (!Number.isInteger(each))
+    throw new Error(`${stand.name} ${workload}: ${each} commands a request`);
+  return {
+    contender: stand.name,
+    adapter,
+    workload,
+    bytes,
+    commands: names.slice(0, each),
+    in: (wire.in - ownBytes.in) / REQUESTS,
+    out: (wire.out - ownBytes.out) / REQUESTS,
+  };
+}
+
+type Totals = { in: number; out: number };
+
+async function difference(totals: () => Promise<Totals>, work?: () => Promise<unknown>) {
+  const before = await totals();
+  await work?.();
+  const after = await totals();
+  return { in: after.in - before.in, out: after.out - before.out };
+}

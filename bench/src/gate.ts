@@ -1,0 +1,53 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Arena } from './arena.js';
+import type { Count } from './count.js';
+import { countAll, withStands } from './plan.js';
+import { compare } from './scenario.js';
+
+/** Our figures that must not get worse unnoticed; exact, as a machine's speed has no part in them. */
+const BUDGET = join(import.meta.dirname, '..', 'budget.json');
+
+/**
+ * Our processor time above the ceiling relative to express-session's, in the same run. Measured
+ * is 0.35 to 0.5; machines are noisy, and the mistakes that were made so far cost twice as much as all of it.
+ */
+const GENEROUS = 0.8;
+
+/** What is wrong with the library's costs; nothing, if all is well. Less than a minute. */
+export async function smoke(arena: Arena, say: (what: string) => void): Promise<string[]> {
+  const problems: string[] = [];
+  const counts: Count[] = [];
+  for (const adapter of ['express', 'fastify'] as const) {
+    say(`${adapter}: commands and bytes of every workload`);
+    await withStands(['ours'], adapter, async (stands) => {
+      counts.push(...(await countAll(arena, adapter, stands)));
+    });
+  }
+  const lines = counts.map(lineOf);
+  if (process.env.BENCH_ACCEPT) writeFileSync(BUDGET, `${JSON.stringify(lines, undefined, 2)}\n`);
+  const budget = JSON.parse(readFileSync(BUDGET, 'utf8')) as string[];
+  lines.forEach((line, i) => {
+    say(`  ${line}`);
+    if (line !== budget[i]) problems.push(`expected "${budget[i]}", found "${line}"`);
+  });
+
+  say('express: processor time of a read beside express-session');
+  const load = { workload: 'read', bytes: 1_024, connections: 64, seconds: 1 } as const;
+  const names = ['ceiling', 'ours', 'express-session'] as const;
+  await withStands(names, 'express', async (stands) => {
+    const { rows } = await compare(arena, 'express', stands, load, 5);
+    const above = (name: string) => rows.find((row) => row.contender === name)!.cpuAbove.median;
+    const [own, other] = [above('ours'), above('express-session')];
+    say(`  ${own.toFixed(1)} µs above no session, express-session ${other.toFixed(1)} µs`);
+    const share = own / other;
+    if (!(share <= GENEROUS)) {
+      problems.push(`a read costs ${share.toFixed(2)} of express-session's, at most ${GENEROUS}`);
+    }
+  });
+  return problems;
+}
+
+/** Rounded: a number in a reply may have a digit more once in a while. */
+const lineOf = ({ adapter, workload, commands, in: received, out }: Count): string =>
+  `${adapter} ${workload}: ${commands.join(' ')}, ${Math.round(received)} bytes in, ${Math.round(out)} out`;

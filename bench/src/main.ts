@@ -1,0 +1,30 @@
+import { Arena } from './arena.js';
+import { smoke } from './gate.js';
+import { fullRun } from './plan.js';
+import { staleReports, writeReports } from './report/index.js';
+import { readResults, writeResults } from './results.js';
+
+const began = performance.now();
+const say = (what: string): void =>
+  console.log(`${((performance.now() - began) / 1_000).toFixed(0).padStart(4)} s  ${what}`);
+
+/** `full` measures everything and writes the report, `smoke` is the gate, `report` only writes. */
+async function main(command: string | undefined): Promise<void> {
+  if (command === 'report') return writeReports(readResults());
+  const arena = new Arena();
+  try {
+    if (command === 'full') {
+      writeResults(await fullRun(arena, say));
+      writeReports(readResults());
+      return say('done: docs/benchmarks.md');
+    }
+    const problems = [...(await smoke(arena, say)), ...staleReports(readResults())];
+    for (const problem of problems) console.error(`FAILED: ${problem}`);
+    if (problems.length > 0) process.exitCode = 1;
+    else say('ok');
+  } finally {
+    await arena.stop();
+  }
+}
+
+await main(process.argv[2]);

@@ -1,0 +1,120 @@
+import { Arena, Stand, type Load } from './arena.js';
+import type { Adapter } from './contenders/contender.js';
+import { CONTENDERS, contender, type ContenderName, type Workload } from './contenders/index.js';
+import { count, type Count } from './count.js';
+import { grow } from './growth.js';
+import { getexLoop } from './limits.js';
+import { machineOf } from './machine.js';
+import { BenchRedis } from './redis.js';
+import type { Footprint, Results } from './results.js';
+import { compare, type Scenario } from './scenario.js';
+
+const WORKLOADS: readonly Workload[] = ['read', 'change', 'login', 'logout'];
+const ADAPTERS: readonly Adapter[] = ['express', 'fastify'];
+const KB = 1_024;
+
+interface Planned extends Load {
+  readonly rounds: number;
+}
+
+/** What a full run compares, on each adapter. */
+const PLAN: readonly Planned[] = [
+  { workload: 'read', bytes: KB, connections: 64, seconds: 1, rounds: 5 },
+  { workload: 'read', bytes: KB, connections: 256, seconds: 1, rounds: 3 },
+  { workload: 'read', bytes: 100, connections: 64, seconds: 0.7, rounds: 3 },
+  { workload: 'read', bytes: 10 * KB, connections: 64, seconds: 0.7, rounds: 3 },
+  { workload: 'change', bytes: KB, connections: 64, seconds: 1, rounds: 3 },
+  { workload: 'login', bytes: KB, connections: 64, seconds: 1, rounds: 3 },
+  { workload: 'logout', bytes: KB, connections: 64, seconds: 1, rounds: 3 },
+];
+
+/** A cookie holds no more than 4 KB. */
+const fits = (name: ContenderName, { workload, bytes }: Load): boolean =>
+  contender(name).workloads.includes(workload) &&
+  !(contender(name).home === 'cookie' && bytes > 2 * KB);
+
+export const contendersOn = (adapter: Adapter): ContenderName[] =>
+  (Object.keys(CONTENDERS) as ContenderName[]).filter((name) =>
+    contender(name).adapters.includes(adapter),
+  );
+
+/** Starts the servers of some contenders, and ends them after their work. */
+export async function withStands<Result>(
+  names: readonly ContenderName[],
+  adapter: Adapter,
+  work: (stands: Stand[], redis: BenchRedis) => Promise<Result>,
+): Promise<Result> {
+  const redis = await BenchRedis.start();
+  const stands: Stand[] = [];
+  try {
+    for (const name of names) stands.push(await Stand.start(name, adapter, redis));
+    return await work(stands, redis);
+  } finally {
+    await Promise.all(stands.map((stand) => stand.stop()));
+    await redis.stop();
+  }
+}
+
+/** Everything, on both adapters: about ten minutes. */
+export async function fullRun(arena: Arena, say: (what: string) => void): Promise<Results> {
+  const scenarios: Scenario[] = [];
+  const counts: Count[] = [];
+  const footprints: Footprint[] = [];
+  let redisVersion = '';
+  let limits = { getexLoop: 0, getexLoopRedis: 0 };
+  for (const adapter of ADAPTERS) {
+    await withStands(contendersOn(adapter), adapter, async (stands, redis) => {
+      redisVersion = await redis.version();
+      say(`${adapter}: commands and bytes`);
+      counts.push(...(await countAll(arena, adapter, stands)));
+      for (const { rounds, ...load } of PLAN) {
+        say(`${adapter}: ${load.workload}, ${load.bytes} bytes, ${load.connections} connections`);
+        const able = stands.filter(({ name }) => fits(name, load));
+        scenarios.push(await compare(arena, adapter, able, load, rounds));
+      }
+      say(`${adapter}: memory`);
+      footprints.push(...(await measureFootprints(arena, adapter, stands, redis)));
+      if (adapter === 'express') limits = await getexLoop(redis);
+    });
+  }
+  say('growth to a million sessions');
+  const growth = await grow(arena, [1_000, 100_000, 1_000_000], 5);
+  return { machine: machineOf(redisVersion), scenarios, counts, footprints, growth, limits };
+}
+
+/** Exact figures of every contender and workload. */
+export async function countAll(
+  arena: Arena,
+  adapter: Adapter,
+  stands: readonly Stand[],
+): Promise<Count[]> {
+  const counts: Count[] = [];
+  for (const stand of stands) {
+    for (const workload of WORKLOADS) {
+      if (!contender(stand.name).workloads.includes(workload)) continue;
+      counts.push(await count(arena, adapter, stand, workload, KB));
+    }
+  }
+  return counts;
+}
+
+const STORED = 10_000;
+
+async function measureFootprints(
+  arena: Arena,
+  adapter: Adapter,
+  stands: readonly Stand[],
+  redis: BenchRedis,
+): Promise<Footprint[]> {
+  const footprints: Footprint[] = [];
+  for (const bytes of [191, KB]) {
+    for (const stand of stands.filter(({ name }) => contender(name).home === 'redis')) {
+      await redis.client.flushall();
+      const before = await redis.memory();
+      await arena.logIn(stand, bytes, STORED);
+      const stored = ((await redis.memory()) - before) / STORED;
+      footprints.push({ contender: stand.name, adapter, bytes, stored });
+    }
+  }
+  return footprints;
+}

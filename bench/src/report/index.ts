@@ -1,0 +1,30 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Results } from '../results.js';
+import { chartsOf } from './charts.js';
+import { pageOf } from './page.js';
+
+const docs = join(import.meta.dirname, '..', '..', '..', 'docs');
+
+/** Path → text of everything that is made from the results. */
+function reportsOf(results: Results): Record<string, string> {
+  const reports: Record<string, string> = { [join(docs, 'benchmarks.md')]: pageOf(results) };
+  for (const [name, svg] of Object.entries(chartsOf(results))) {
+    reports[join(docs, 'benchmarks', name)] = svg;
+  }
+  return reports;
+}
+
+export function writeReports(results: Results): void {
+  for (const [path, text] of Object.entries(reportsOf(results))) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+  }
+}
+
+/** What stands in `docs/` and is not what the results say. */
+export function staleReports(results: Results): string[] {
+  return Object.entries(reportsOf(results))
+    .filter(([path, text]) => readFileSync(path, 'utf8') !== text)
+    .map(([path]) => `${path} is not what bench/results.json says: npm run bench:report`);
+}

@@ -1,0 +1,39 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Adapter } from './contenders/contender.js';
+import type { ContenderName } from './contenders/index.js';
+import type { Count } from './count.js';
+import type { Growth } from './growth.js';
+import type { Limits } from './limits.js';
+import type { Machine } from './machine.js';
+import type { Scenario } from './scenario.js';
+
+/** Bytes that Redis needs for one stored session. */
+export interface Footprint {
+  readonly contender: ContenderName;
+  readonly adapter: Adapter;
+  /** Size of the session's data. */
+  readonly bytes: number;
+  readonly stored: number;
+}
+
+/** Everything that one full run has found out; the report is made from it. */
+export interface Results {
+  readonly machine: Machine;
+  readonly scenarios: readonly Scenario[];
+  readonly counts: readonly Count[];
+  readonly footprints: readonly Footprint[];
+  readonly growth: readonly Growth[];
+  readonly limits: Limits;
+}
+
+const FILE = join(import.meta.dirname, '..', 'results.json');
+
+export const readResults = (): Results => JSON.parse(readFileSync(FILE, 'utf8')) as Results;
+
+export const writeResults = (results: Results): void =>
+  writeFileSync(FILE, `${JSON.stringify(results, rounded, 1)}\n`);
+
+/** Digits that mean nothing are left out. */
+const rounded = (_key: string, value: unknown): unknown =>
+  typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value;

@@ -1,0 +1,91 @@
+import 'reflect-metadata';
+import {
+  Controller,
+  Get,
+  Inject,
+  Post,
+  Query,
+  Req,
+  Res,
+  UnauthorizedException,
+  type Type,
+} from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { AddressInfo } from 'node:net';
+import type { Server } from 'node:http';
+import type { Adapter, PeerReply, PeerRequest, PeerSessions } from './contenders/contender.js';
+import { contender, type ContenderName } from './contenders/index.js';
+import { summaryOf, visitOf } from './visit.js';
+
+const PEER = Symbol('peer');
+
+/** The routes of all contenders but ours, which has decorators for the same. */
+@Controller()
+class PeerController {
+  constructor(@Inject(PEER) private readonly sessions: PeerSessions) {}
+
+  @Get('read')
+  async read(@Req() request: PeerRequest, @Res({ passthrough: true }) reply: PeerReply) {
+    const visit = await this.sessions.read(request, reply);
+    if (!visit) throw new UnauthorizedException();
+    return summaryOf(visit);
+  }
+
+  @Post('change')
+  async change(@Req() request: PeerRequest, @Res({ passthrough: true }) reply: PeerReply) {
+    await this.sessions.change?.(request, reply);
+    return {};
+  }
+
+  @Post('login')
+  async login(
+    @Req() request: PeerRequest,
+    @Res({ passthrough: true }) reply: PeerReply,
+    @Query('user') user: string,
+    @Query('bytes') bytes: string,
+  ) {
+    await this.sessions.login(request, reply, visitOf(user, Number(bytes)));
+    return {};
+  }
+
+  @Post('logout')
+  async logout(@Req() request: PeerRequest, @Res({ passthrough: true }) reply: PeerReply) {
+    await this.sessions.logout?.(request, reply);
+    return {};
+  }
+}
+
+/** One contender's application, in this process: `server.js <contender> <adapter> <redis url>`. */
+async function serve(name: ContenderName, adapter: Adapter, redisUrl: string): Promise<void> {
+  const setup = await contender(name).start(redisUrl, adapter);
+  const controllers: Type[] = setup.peer ? [PeerController] : [];
+  class ContenderModule {}
+  const app = await NestFactory.create(
+    {
+      module: ContenderModule,
+      imports: setup.imports ?? [],
+      controllers: [...controllers, ...(setup.controllers ?? [])],
+      providers: [{ provide: PEER, useValue: setup.peer }],
+    },
+    adapter === 'express' ? new ExpressAdapter() : new FastifyAdapter(),
+    { logger: ['error', 'warn'] },
+  );
+  await setup.mount?.(app);
+  await app.listen(0, '127.0.0.1');
+  process.on('message', (message) => {
+    if (message === 'cpu') process.send?.({ cpu: process.cpuUsage() });
+    if (message === 'stop') {
+      void app
+        .close()
+        .then(() => setup.close?.())
+        .then(() => process.disconnect());
+    }
+  });
+  const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
+  process.send?.({ port });
+}
+
+const [name, adapter, redisUrl] = process.argv.slice(2);
+await serve(name as ContenderName, adapter as Adapter, redisUrl as string);
