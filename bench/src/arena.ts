@@ -25,7 +25,7 @@ export interface Load {
 }
 
 /** Requests after which a server's code is compiled as well as it will be. */
-const WARM = 20_000;
+const WARM = 40_000;
 
 /** Sessions that the requests of one contender take turns with. */
 const SESSIONS = 2_048;

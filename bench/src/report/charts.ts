@@ -106,7 +106,7 @@ function payload(results: Results): string {
       color: name === 'ours' ? OURS : name === 'express-session' ? PEER : INK,
       points: sizes.map((bytes): [number, number] => [
         bytes,
-        Number(at(bytes, name)?.cpuAbove.median.toFixed(1)),
+        Math.round(at(bytes, name)?.cpuAbove.median ?? Number.NaN),
       ]),
     })),
   );
@@ -141,10 +141,12 @@ function lines(title: string, across: string, up: string, all: readonly Line[]):
   const grid = { lineStyle: { color: INK, opacity: 0.25 } };
   return render(300, {
     title: { text: title, textStyle: { color: INK, fontSize: 13 }, left: 4 },
-    legend: { top: 24, textStyle: { color: INK } },
-    grid: { left: 16, right: 40, top: 76, bottom: 40, containLabel: true },
+    legend: { show: all.length > 1, top: 28, left: 0, textStyle: { color: INK } },
+    grid: { left: 16, right: 50, top: 88, bottom: 40, containLabel: true },
     xAxis: {
       type: 'log',
+      min: 'dataMin',
+      max: 'dataMax',
       name: across,
       nameLocation: 'middle',
       nameGap: 26,
