@@ -1,25 +1,16 @@
 import { RedisStore } from 'connect-redis';
-import expressSession, { type Session, type SessionData } from 'express-session';
+import expressSession, { type Session } from 'express-session';
 import { SessionModule as NestjsSessionModule } from 'nestjs-session';
 import { promisify } from 'node:util';
 import { createClient } from 'redis';
-import type { Visit } from '../visit.js';
 import { IDLE, SECRET, type PeerRequest, type PeerSessions, type Setup } from './contender.js';
+import { onRequestSession } from './on-request-session.js';
 
-type VisitSession = Session & Partial<SessionData> & Partial<Visit>;
-
-const sessionOf = (request: PeerRequest) => request.session as VisitSession;
+const sessionOf = (request: PeerRequest) => request.session as Session;
 
 /** As its documentation advises: nothing saved untouched, a new id at login. */
 const sessions: PeerSessions = {
-  read: (request) => {
-    const session = sessionOf(request);
-    return session.user === undefined ? undefined : (session as unknown as Visit);
-  },
-  change: async (request) => {
-    const session = sessionOf(request) as { visits: number };
-    session.visits += 1;
-  },
+  ...onRequestSession,
   login: async (request, _reply, visit) => {
     await promisify((done: (error?: unknown) => void) => sessionOf(request).regenerate(done))();
     Object.assign(sessionOf(request), visit);
@@ -39,7 +30,7 @@ async function optionsOf(redisUrl: string, prefix: string) {
     saveUninitialized: false,
     cookie: { secure: false, maxAge: IDLE },
   };
-  return { options, close: () => client.destroy() };
+  return { options, close: () => client.close() };
 }
 
 /** express-session over connect-redis and node-redis, in front of the application. */

@@ -3,12 +3,10 @@ import fastifySession, { type FastifySessionObject } from '@fastify/session';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { RedisStore } from 'connect-redis';
 import { createClient } from 'redis';
-import type { Visit } from '../visit.js';
 import { IDLE, SECRET, type PeerRequest, type Setup } from './contender.js';
+import { onRequestSession } from './on-request-session.js';
 
-type VisitSession = FastifySessionObject & Partial<Visit>;
-
-const sessionOf = (request: PeerRequest) => request.session as VisitSession;
+const sessionOf = (request: PeerRequest) => request.session as FastifySessionObject;
 
 /** @fastify/session over connect-redis, which its documentation names. */
 export async function overFastifySession(redisUrl: string): Promise<Setup> {
@@ -17,14 +15,7 @@ export async function overFastifySession(redisUrl: string): Promise<Setup> {
   const store = new RedisStore({ client, prefix: 'fastify:', ttl: IDLE / 1_000 });
   return {
     peer: {
-      read: (request) => {
-        const session = sessionOf(request);
-        return session.user === undefined ? undefined : (session as unknown as Visit);
-      },
-      change: async (request) => {
-        const session = sessionOf(request) as { visits: number };
-        session.visits += 1;
-      },
+      ...onRequestSession,
       login: async (request, _reply, visit) => {
         await sessionOf(request).regenerate();
         Object.assign(sessionOf(request), visit);
@@ -44,6 +35,6 @@ export async function overFastifySession(redisUrl: string): Promise<Setup> {
         } as never,
       );
     },
-    close: () => client.destroy(),
+    close: () => client.close(),
   };
 }

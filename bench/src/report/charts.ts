@@ -15,37 +15,30 @@ const colorOf = (row: Row): string =>
 
 /** File name → SVG. */
 export function chartsOf(results: Results): Record<string, string> {
-  const read = (adapter: 'express' | 'fastify') => find(results, adapter, 'read');
-  return {
-    'read-express.svg': bars(
-      'Processor time of an authenticated read above no session: Express, 1 KB, 64 connections',
-      'µs a request; less is better',
-      read('express'),
-      (row) => row.cpuAbove.median,
-    ),
-    'read-fastify.svg': bars(
-      'Processor time of an authenticated read above no session: Fastify, 1 KB, 64 connections',
-      'µs a request; less is better',
-      read('fastify'),
-      (row) => row.cpuAbove.median,
-    ),
-    'throughput-express.svg': bars(
-      'Requests per second relative to no session: Express, 1 KB, 64 connections',
-      'more is better',
-      read('express'),
-      (row) => row.relative.median,
-      2,
-    ),
-    'throughput-fastify.svg': bars(
-      'Requests per second relative to no session: Fastify, 1 KB, 64 connections',
-      'more is better',
-      read('fastify'),
-      (row) => row.relative.median,
-      2,
-    ),
+  const charts: Record<string, string> = {
     'payload.svg': payload(results),
     'growth.svg': growth(results),
   };
+  for (const [adapter, name] of [
+    ['express', 'Express'],
+    ['fastify', 'Fastify'],
+  ] as const) {
+    const read = find(results, adapter, 'read');
+    charts[`read-${adapter}.svg`] = bars(
+      `Processor time of an authenticated read above no session: ${name}, 1 KB, 64 connections`,
+      'µs a request; less is better',
+      read,
+      (row) => row.cpuAbove.median,
+    );
+    charts[`throughput-${adapter}.svg`] = bars(
+      `Requests per second relative to no session: ${name}, 1 KB, 64 connections`,
+      'more is better',
+      read,
+      (row) => row.relative.median,
+      2,
+    );
+  }
+  return charts;
 }
 
 function bars(
