@@ -5,7 +5,7 @@ const DIGEST = 32;
 
 /**
  * HMAC-SHA-256 (RFC 2104) of short ASCII texts under one key, by two one-shot hashes. Node's
- * `createHmac` makes a native object each time, whose collection costs a busy server 10 to 20 µs.
+ * `createHmac` makes a native object each time; with a key of bytes it takes 12 µs on Node 24.
  */
 export class Hmac {
   // The one buffer serves every call: nothing here waits.
