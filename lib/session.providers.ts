@@ -5,6 +5,7 @@ import { SessionGuard } from './access/session.guard.js';
 import { SessionInterceptor } from './access/session.interceptor.js';
 import type { SessionIdTransport } from './core/session-id-transport.interface.js';
 import { SessionLifetime } from './core/session-lifetime.js';
+import { SessionLimit } from './core/session-limit.js';
 import { SessionManager } from './core/session-manager.js';
 import type { SessionStore } from './core/session-store.interface.js';
 import { CookieTransport } from './http/cookie.transport.js';
@@ -58,11 +59,15 @@ async function openStore(options: ResolvedSessionOptions): Promise<SessionStore>
 }
 
 function createManager(options: ResolvedSessionOptions, store: SessionStore): SessionManager {
+  const lifetime = new SessionLifetime(options);
+  const { maxSessions, onLimit } = options;
   return new SessionManager({
     store,
     codec: options.codec,
     signer: new HmacSessionIdSigner(new Keyring(options.secrets)),
-    lifetime: new SessionLifetime(options),
+    lifetime,
+    indexes: options.indexes,
+    limit: maxSessions === Infinity ? undefined : new SessionLimit(maxSessions, onLimit, lifetime),
     clock: options.clock,
     maxBytes: options.maxBytes,
     grace: options.regenerateGrace,

@@ -1,6 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
+import type { ListedSession, PrincipalSessions } from './core/principal-sessions.js';
+import type { SessionQuery } from './core/session-index.js';
 import { SessionManager } from './core/session-manager.js';
 import { SessionConflictError } from './core/session.errors.js';
+import { mustBeName } from './core/session-renewal.js';
 import type { AuthenticateOptions, Session, SessionData } from './core/session.js';
 import { currentCorridor } from './http/session-corridor.js';
 
@@ -11,6 +14,9 @@ export interface CreateSessionOptions extends AuthenticateOptions {
   /** First attributes. @default none */
   data?: Partial<SessionData> & Record<string, unknown>;
 }
+
+/** Sessions that {@link SessionService.findBy} returns if it is not told otherwise. */
+const FOUND_AT_MOST = 10_000;
 
 /** Attempts of {@link SessionService.update} before it gives up. */
 const UPDATE_ATTEMPTS = 10;
@@ -101,6 +107,50 @@ export class SessionService {
     return this.#manager.revoke(handle);
   }
 
+  /**
+   * The sessions of a principal: to list and end them, and to change what they may do.
+   *
+   * @throws TypeError for an empty principal
+   * @example await sessions.forPrincipal('alice').revokeAll();
+   */
+  forPrincipal(principal: string): PrincipalSessions {
+    mustBeName('forPrincipal(principal)', principal);
+    return this.#manager.forPrincipal(principal, this.#currentHandle);
+  }
+
+  /**
+   * Sessions by an index that the option `indexes` declares, or by `idpSession`, whoever's they are. Asks
+   * all 256 buckets.
+   *
+   * @param options `limit`: sessions at most. @default 10000
+   * @example await sessions.findBy('tenant', 't1');
+   */
+  findBy(index: string, value: string, options: { limit?: number } = {}): Promise<ListedSession[]> {
+    const { limit = FOUND_AT_MOST } = options;
+    return this.#manager.findBy({ [index]: value }, limit, this.#currentHandle);
+  }
+
+  /**
+   * Ends sessions by an index that the option `indexes` declares, or by `idpSession`: back-channel
+   * logout of OpenID Connect. Asks all 256 buckets.
+   *
+   * @returns how many there were
+   * @example await sessions.revokeBy({ idpSession: logoutToken.sid });
+   */
+  revokeBy(query: SessionQuery): Promise<number> {
+    return this.#manager.revokeBy(query);
+  }
+
+  /**
+   * Ends the sessions of all principals; anonymous ones stay. For administrators (OWASP ASVS 7.4.5);
+   * walks the key space.
+   *
+   * @returns how many there were
+   */
+  revokeAllPrincipals(): Promise<number> {
+    return this.#manager.revokeAllPrincipals();
+  }
+
   /** Starts a session's idle window anew; `false` if there is no such session. */
   touch(handle: string): Promise<boolean> {
     return this.#manager.touchHandle(handle);
@@ -115,4 +165,6 @@ export class SessionService {
   ping(): Promise<void> {
     return this.#manager.ping();
   }
+
+  readonly #currentHandle = (): string | undefined => this.current()?.handle;
 }

@@ -1,3 +1,5 @@
+import type { Renewal } from './session-renewal.js';
+
 /** What is known about a session when it is to be written. */
 export interface CommitFacts {
   /** The store has a record for it, as far as this request has seen. */
@@ -7,7 +9,7 @@ export interface CommitFacts {
   /** A commit found that another request ended it. */
   readonly ended: boolean;
   readonly destroyed: boolean;
-  readonly renewal: 'regenerate' | 'start-over' | 'authenticate' | undefined;
+  readonly renewal: Renewal['kind'] | undefined;
   readonly changed: boolean;
   /** There is nothing in it. */
   readonly empty: boolean;

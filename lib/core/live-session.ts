@@ -5,12 +5,23 @@ import type {
   SessionData,
   SessionKey,
   SessionValue,
+  SwitchPrincipalOptions,
 } from './session.js';
 import {
   SessionEndedError,
   SessionNotLoadedError,
+  SessionRequiredError,
   SessionUnavailableError,
 } from './session.errors.js';
+import type { SessionIdentity } from './session-identity.js';
+import {
+  authentication,
+  elevation,
+  REGENERATE,
+  SWITCH_BACK,
+  switchTo,
+  type Renewal,
+} from './session-renewal.js';
 import type { SessionChanges } from './session-changes.js';
 import type { SessionState } from './session-state.js';
 
@@ -54,11 +65,35 @@ export class LiveSession implements Session {
   }
 
   get principal(): string | undefined {
-    return this.#loaded.principal;
+    return this.#identity?.principal;
   }
 
   get roles(): readonly string[] {
-    return this.#loaded.roles;
+    return this.#identity?.roles ?? [];
+  }
+
+  get permissions(): readonly string[] {
+    return this.#identity?.permissions ?? [];
+  }
+
+  get claims(): Readonly<Record<string, unknown>> {
+    return this.#identity?.claims ?? {};
+  }
+
+  get factors(): Readonly<Record<string, number>> {
+    return this.#identity?.factors ?? {};
+  }
+
+  get actor(): string | undefined {
+    return this.#identity?.actor?.principal;
+  }
+
+  get label(): string | undefined {
+    return this.#identity?.label;
+  }
+
+  get rememberMe(): boolean {
+    return this.#loaded.nextIsLasting;
   }
 
   get createdAt(): number {
@@ -66,7 +101,7 @@ export class LiveSession implements Session {
   }
 
   get authenticatedAt(): number | undefined {
-    return this.#loaded.authenticatedAt;
+    return this.#identity?.authenticatedAt;
   }
 
   get lastAccessedAt(): number {
@@ -132,19 +167,28 @@ export class LiveSession implements Session {
   }
 
   async authenticate(principal: string, options: AuthenticateOptions = {}): Promise<void> {
-    if (typeof principal !== 'string' || principal === '') {
-      throw new TypeError(
-        'authenticate(principal): the principal must be a string that is not empty',
-      );
-    }
-    await this.#renewable();
-    const roles = [...(options.roles ?? [])];
-    this.#state.renew({ kind: 'authenticate', principal, roles });
+    await this.#renew(() => authentication(principal, options, this.#state.describeClient?.()));
+  }
+
+  async elevate(factor: string): Promise<void> {
+    await this.#renew(() => elevation(factor), { ofSomebody: true });
+  }
+
+  async switchPrincipal(principal: string, options: SwitchPrincipalOptions = {}): Promise<void> {
+    const renewal = switchTo(principal, options);
+    await this.load();
+    // From beside the actor's other sessions: there a trace stays of whom they act as.
+    if (this.#state.renewal) await this.save();
+    await this.#renew(() => renewal, { ofSomebody: true });
+  }
+
+  async switchBack(): Promise<void> {
+    await this.load();
+    if (this.actor !== undefined) await this.#renew(() => SWITCH_BACK);
   }
 
   async regenerate(): Promise<void> {
-    await this.#renewable();
-    if (!this.#state.renewal) this.#state.renew({ kind: 'regenerate' });
+    await this.#renew(() => REGENERATE);
   }
 
   async destroy(): Promise<void> {
@@ -183,7 +227,12 @@ export class LiveSession implements Session {
     return this.#loaded.changes;
   }
 
-  async #renewable(): Promise<void> {
+  get #identity(): SessionIdentity | undefined {
+    return this.#loaded.identity;
+  }
+
+  async #renew(by: () => Renewal, { ofSomebody = false } = {}): Promise<void> {
+    const renewal = by();
     await this.load();
     if (this.#state.destroyed || this.#state.ended) throw new SessionEndedError();
     if (this.#state.id === undefined) {
@@ -191,5 +240,7 @@ export class LiveSession implements Session {
         'A session found by its handle cannot get a new id: only a request of its client can.',
       );
     }
+    if (ofSomebody && !this.#identity) throw new SessionRequiredError();
+    this.#state.renew(renewal);
   }
 }

@@ -1,8 +1,16 @@
-/** When sessions end and how often that is moved; all in milliseconds. */
-export interface SessionLifetimeOptions {
+import { isLasting } from './session-id.js';
+
+/** When a session ends, in milliseconds. */
+export interface Timeouts {
   readonly idleTimeout: number;
   readonly absoluteTimeout: number;
+}
+
+/** When sessions end and how often that is moved; all in milliseconds. */
+export interface SessionLifetimeOptions extends Timeouts {
   readonly touchAfter: number;
+  /** Of lasting sessions. @default as of all others */
+  readonly rememberMe?: Timeouts;
 }
 
 /** Beyond this many remembered touches the oldest half is forgotten; they are then due again. */
@@ -15,17 +23,22 @@ export class SessionLifetime {
 
   constructor(private readonly options: SessionLifetimeOptions) {}
 
-  get idleTimeout(): number {
-    return this.options.idleTimeout;
+  /** The idle window of a session; of one that has no handle yet, the usual. */
+  idleTimeout(handle?: string): number {
+    return this.#of(handle !== undefined && isLasting(handle)).idleTimeout;
   }
 
-  absoluteEnd(now: number): number {
-    return now + this.options.absoluteTimeout;
+  get lastingIdleTimeout(): number {
+    return this.#of(true).idleTimeout;
+  }
+
+  absoluteEnd(now: number, lasting = false): number {
+    return now + this.#of(lasting).absoluteTimeout;
   }
 
   /** How long a record may stay in the store: to the nearer of idle and absolute end. */
-  timeToLive(now: number, absoluteEnd: number): number {
-    return Math.max(1, Math.min(this.options.idleTimeout, absoluteEnd - now));
+  timeToLive(now: number, absoluteEnd: number, handle: string): number {
+    return Math.max(1, Math.min(this.idleTimeout(handle), absoluteEnd - now));
   }
 
   /** True if the idle window is to be moved now, false if this node did so just before. */
@@ -51,4 +64,20 @@ export class SessionLifetime {
     this.#touches.delete(handle);
     this.#olderTouches.delete(handle);
   }
+
+  #of(lasting: boolean): Timeouts {
+    return (lasting && this.options.rememberMe) || this.options;
+  }
+}
+
+/**
+ * When a session was last used, from when its idle window ends; a window that the absolute end cut short
+ * tells nothing.
+ */
+export function lastAccessOf(
+  { savedAt, absoluteEnd }: { readonly savedAt: number; readonly absoluteEnd: number },
+  idleEnd: number,
+  idleTimeout: number,
+): number {
+  return idleEnd >= absoluteEnd ? savedAt : Math.max(savedAt, idleEnd - idleTimeout);
 }

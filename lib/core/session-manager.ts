@@ -2,6 +2,9 @@ import { LiveSession, type SessionKeeper } from './live-session.js';
 import type { SessionCodec } from './session-codec.interface.js';
 import { isHandle, isSessionId } from './session-id.js';
 import type { VerifiedToken } from './session-id-signer.interface.js';
+import { PrincipalSessions, listed, type ListedSession } from './principal-sessions.js';
+import type { SessionClient } from './session-identity.js';
+import { SessionIndex, type SessionQuery } from './session-index.js';
 import { SessionReader } from './session-reader.js';
 import { SessionState } from './session-state.js';
 import { SessionWriter, type SessionWriterParts } from './session-writer.js';
@@ -19,17 +22,21 @@ const MAX_TOKENS = 16;
 export class SessionManager implements SessionKeeper {
   readonly #reader: SessionReader;
   readonly #writer: SessionWriter;
+  readonly #index: SessionIndex;
 
   constructor(private readonly parts: SessionManagerParts) {
     this.#reader = new SessionReader(parts);
     this.#writer = new SessionWriter(parts, this.#reader);
+    const declared = Object.keys(parts.indexes ?? {});
+    this.#index = new SessionIndex(parts.store, this.#reader, this.#writer, declared);
   }
 
   /** The session of a request, from the tokens that came with it. No I/O. */
-  open(tokens: readonly string[]): LiveSession {
+  open(tokens: readonly string[], describeClient?: () => SessionClient | undefined): LiveSession {
     const verified = tokens.length === 0 ? undefined : this.#verify(tokens);
     const state = this.#newState(verified ? { id: verified.id } : {});
     state.staleToken = verified?.stale ?? false;
+    state.describeClient = describeClient;
     return new LiveSession(state, this);
   }
 
@@ -69,12 +76,47 @@ export class SessionManager implements SessionKeeper {
     const { store, lifetime, clock } = this.parts;
     const record = isHandle(handle) ? await this.#reader.read(handle) : undefined;
     if (!record) return false;
-    return store.touch(handle, lifetime.timeToLive(clock.now(), record.header.absoluteEnd));
+    return store.touch(handle, lifetime.timeToLive(clock.now(), record.header.absoluteEnd, handle));
   }
 
   count(): Promise<number> {
     return this.parts.store.count();
   }
+
+  /** What can be done with all sessions of a principal; `current` tells the handle of the one that asks. */
+  forPrincipal(principal: string, current: () => string | undefined): PrincipalSessions {
+    const { lifetime } = this.parts;
+    return new PrincipalSessions(principal, {
+      index: this.#index,
+      lifetime,
+      now: this.now,
+      current,
+    });
+  }
+
+  /** Sessions by a declared index or by `idpSession`, whoever's they are. */
+  async findBy(
+    query: SessionQuery,
+    limit: number,
+    current: () => string | undefined,
+  ): Promise<ListedSession[]> {
+    const parts = { lifetime: this.parts.lifetime, now: this.now, current };
+    const found = await this.#index.find(query, limit);
+    return found.flatMap((placed) => listed(placed, parts) ?? []);
+  }
+
+  /** Ends sessions by a declared index or by `idpSession`. */
+  revokeBy(query: SessionQuery): Promise<number> {
+    return this.#index.endWhere(query);
+  }
+
+  /** Ends the sessions of all principals. */
+  revokeAllPrincipals(): Promise<number> {
+    return this.#index.endAllPrincipals();
+  }
+
+  /** Milliseconds since the epoch. */
+  readonly now = (): number => this.parts.clock.now();
 
   load(state: SessionState): Promise<void> {
     return this.#reader.load(state);
@@ -96,7 +138,7 @@ export class SessionManager implements SessionKeeper {
     const now = this.parts.clock.now();
     const { lifetime, codec } = this.parts;
     const state = new SessionState(codec, now, lifetime.absoluteEnd(now), origin);
-    state.idleEnd = now + lifetime.idleTimeout;
+    state.idleEnd = now + lifetime.idleTimeout();
     return state;
   }
 

@@ -1,6 +1,7 @@
 import type { Clock } from './clock.js';
 import type { SessionIdSigner } from './session-id-signer.interface.js';
-import type { SessionLifetime } from './session-lifetime.js';
+import { placesOf } from './session-draft.js';
+import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
 import { decodeRecord, type LiveRecord, type RetiredRecord } from './session-record.js';
 import { SessionStoreUnavailableError } from './session.errors.js';
 import type { SessionState } from './session-state.js';
@@ -63,7 +64,7 @@ export class SessionReader {
     if (state.loaded && !state.record) return;
     const handle = state.storedHandle;
     if (!lifetime.isTouchDue(handle, now)) return;
-    const ttl = lifetime.timeToLive(now, state.record ? state.absoluteEnd : Infinity);
+    const ttl = lifetime.timeToLive(now, state.record ? state.absoluteEnd : Infinity, handle);
     if (await store.touch(handle, ttl)) this.touched(state, handle, now);
   }
 
@@ -91,7 +92,7 @@ export class SessionReader {
   /** The idle window was moved. */
   touched(state: SessionState, handle: string, now: number): void {
     this.parts.lifetime.touched(handle, now);
-    state.idleEnd = now + this.parts.lifetime.idleTimeout;
+    state.idleEnd = now + this.parts.lifetime.idleTimeout(handle);
     state.lastAccessedAt = now;
   }
 
@@ -101,13 +102,13 @@ export class SessionReader {
     const handle = state.storedHandle;
     const touch = !state.passive && lifetime.isTouchDue(handle, now);
     const loaded = await store.load(handle, {
-      touch: touch ? lifetime.idleTimeout : undefined,
+      touch: touch ? lifetime.idleTimeout(handle) : undefined,
       remaining: state.passive,
     });
     const record = loaded && this.decode(loaded.value, handle);
     if (record?.kind === 'retired') return this.#meetRetired(state, record, now);
     if (!record || record.header.absoluteEnd <= now) {
-      if (record) await store.delete(handle);
+      if (record) await store.delete(handle, placesOf(record.header));
       this.#meetNothing(state, handle);
       return true;
     }
@@ -140,12 +141,10 @@ export class SessionReader {
 
   /** Loaded without moving the idle window: where that stands is told or remembered. */
   #seen(state: SessionState, handle: string, now: number, remaining: number | undefined): void {
-    const { idleTimeout } = this.parts.lifetime;
+    const idleTimeout = this.parts.lifetime.idleTimeout(handle);
     const touched = this.parts.lifetime.lastTouch(handle) ?? now;
     state.idleEnd = remaining === undefined ? touched + idleTimeout : now + remaining;
-    const capped = state.idleEnd >= state.absoluteEnd;
-    const savedAt = state.record?.header.savedAt ?? now;
-    if (!state.passive) state.lastAccessedAt = now;
-    else state.lastAccessedAt = capped ? savedAt : Math.max(savedAt, state.idleEnd - idleTimeout);
+    const header = { savedAt: now, ...state.record?.header, absoluteEnd: state.absoluteEnd };
+    state.lastAccessedAt = state.passive ? lastAccessOf(header, state.idleEnd, idleTimeout) : now;
   }
 }

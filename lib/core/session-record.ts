@@ -1,5 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { isHandle } from './session-id.js';
+import {
+  decodeIdentity,
+  encodeIdentity,
+  type SessionIdentity,
+  type StoredIdentity,
+} from './session-identity.js';
+import type { Place } from './session-places.js';
 import { SessionFormatError } from './session.errors.js';
 import { VERSION_LENGTH, type StoredValue } from './session-store.interface.js';
 
@@ -19,9 +26,12 @@ export interface RecordHeader {
   absoluteEnd: number;
   /** When it was last written; the idle window may have moved since. */
   savedAt: number;
-  principal?: string | undefined;
-  roles?: readonly string[] | undefined;
-  authenticatedAt?: number | undefined;
+  /** Absent: an anonymous session. */
+  identity?: SessionIdentity | undefined;
+  /** Places in indexes that the application declared; those that follow from the identity are not told. */
+  declared?: readonly Place[] | undefined;
+  /** What it may do was changed from outside: its next request gives it a new id. */
+  renew?: true | undefined;
 }
 
 /** Values kept for the next reader only. */
@@ -127,7 +137,7 @@ function decodeLive(version: string, value: string, start: number): LiveRecord |
   const headerEnd = value.indexOf('\n', start);
   const flashEnd = headerEnd < 0 ? -1 : value.indexOf('\n', headerEnd + 1);
   if (flashEnd < 0) return undefined;
-  const header = decodeHeader(value.slice(start, headerEnd), value.length - flashEnd - 1);
+  const header = headerOf(value.slice(start, headerEnd), value.length - flashEnd - 1);
   if (!header) return undefined;
   return {
     kind: 'live',
@@ -140,14 +150,13 @@ function decodeLive(version: string, value: string, start: number): LiveRecord |
 
 // Short keys: the header is stored with every session. Unknown keys are ignored, so that a node
 // of the next version can add some during a rolling deploy.
-interface StoredHeader {
+interface StoredHeader extends StoredIdentity {
   n: number;
   c: number;
   e: number;
   s: number;
-  p?: string | undefined;
-  r?: readonly string[] | undefined;
-  a?: number | undefined;
+  x?: readonly Place[] | undefined;
+  w?: true | undefined;
 }
 
 function encodeHeader(header: RecordHeader, dataLength: number): string {
@@ -156,22 +165,28 @@ function encodeHeader(header: RecordHeader, dataLength: number): string {
     c: header.createdAt,
     e: header.absoluteEnd,
     s: header.savedAt,
-    p: header.principal,
-    r: header.roles?.length ? header.roles : undefined,
-    a: header.authenticatedAt,
+    ...(header.identity && encodeIdentity(header.identity)),
+    x: header.declared?.length ? header.declared : undefined,
+    w: header.renew,
   };
   return JSON.stringify(stored);
 }
 
-function decodeHeader(text: string, dataLength: number): RecordHeader | undefined {
+/** The header of a stored value of which only the beginning is there; `undefined` if it is none. */
+export function decodeHead(head: string): RecordHeader | undefined {
+  if (kindOf(head) !== LIVE) return undefined;
+  return headerOf(head.slice(VERSION_LENGTH + 1));
+}
+
+function headerOf(text: string, dataLength?: number): RecordHeader | undefined {
   let stored: StoredHeader;
   try {
     stored = JSON.parse(text) as StoredHeader;
   } catch {
     return undefined;
   }
-  if (stored?.n !== dataLength) return undefined;
-  if (!Number.isFinite(stored.c) || !Number.isFinite(stored.e) || !Number.isFinite(stored.s)) {
+  if (dataLength !== undefined && stored?.n !== dataLength) return undefined;
+  if (!Number.isFinite(stored?.c) || !Number.isFinite(stored.e) || !Number.isFinite(stored.s)) {
     return undefined;
   }
   if (stored.p !== undefined && typeof stored.p !== 'string') return undefined;
@@ -179,8 +194,8 @@ function decodeHeader(text: string, dataLength: number): RecordHeader | undefine
     createdAt: stored.c,
     absoluteEnd: stored.e,
     savedAt: stored.s,
-    principal: stored.p,
-    roles: Array.isArray(stored.r) ? stored.r : undefined,
-    authenticatedAt: stored.a,
+    identity: decodeIdentity(stored),
+    declared: Array.isArray(stored.x) ? stored.x : undefined,
+    renew: stored.w === true || undefined,
   };
 }

@@ -1,20 +1,11 @@
 import { commitPlan, type CommitPlan } from './commit-plan.js';
 import { SessionChanges, type EncodedContents } from './session-changes.js';
 import type { SessionCodec } from './session-codec.interface.js';
-import { bucketOf, handleOf, newSessionId } from './session-id.js';
+import { bucketOf, bucketOfHandle, handleOf, isLasting, newSessionId } from './session-id.js';
+import type { SessionClient, SessionIdentity } from './session-identity.js';
 import type { LiveRecord, RecordHeader } from './session-record.js';
+import { combined, REGENERATE, type Renewal } from './session-renewal.js';
 import { SessionStoreUnavailableError } from './session.errors.js';
-
-/** An intent to continue under a new id. */
-export type Renewal =
-  | { readonly kind: 'regenerate' }
-  /** Leave data and principal behind: what express-session means by `regenerate`. */
-  | { readonly kind: 'start-over' }
-  | {
-      readonly kind: 'authenticate';
-      readonly principal: string;
-      readonly roles: readonly string[];
-    };
 
 /** What the client must be told about its token. */
 export type TokenChange = 'keep' | 'set' | 'clear';
@@ -52,6 +43,8 @@ export class SessionState {
   destroyed = false;
   ended = false;
   renewal: Renewal | undefined;
+  /** Tells what is known about who asks, when a session is authenticated. */
+  describeClient: (() => SessionClient | undefined) | undefined;
   tokenChange: TokenChange = 'keep';
   idleEnd: number;
   lastAccessedAt: number;
@@ -97,23 +90,30 @@ export class SessionState {
 
   /** The id that a renewal leads to; beside the principal's other sessions if there is one. */
   get nextId(): string {
-    const { principal } = this;
-    return (this.#next ??= newSessionId(principal === undefined ? undefined : bucketOf(principal)));
+    return (this.#next ??= newSessionId(this.#nextBucket, this.nextIsLasting));
   }
 
-  get principal(): string | undefined {
-    if (this.renewal?.kind === 'authenticate') return this.renewal.principal;
-    if (this.renewal?.kind === 'start-over') return undefined;
-    return this.record?.header.principal;
+  get nextIsLasting(): boolean {
+    return this.renewal?.lasting ?? (this.record !== undefined && isLasting(this.storedHandle));
   }
 
-  get roles(): readonly string[] {
-    if (this.renewal?.kind === 'authenticate') return this.renewal.roles;
-    return (this.principal !== undefined && this.record?.header.roles) || [];
+  /** Without a principal it stays in its bucket: there the old and the new are written in one step. */
+  get #nextBucket(): number | undefined {
+    const { identity } = this;
+    if (identity) return bucketOf(identity.principal);
+    return this.record && parseInt(bucketOfHandle(this.storedHandle), 16);
   }
 
-  get authenticatedAt(): number | undefined {
-    return this.principal === undefined ? undefined : this.record?.header.authenticatedAt;
+  /** Whose session it is, what this request means to do included. */
+  get identity(): SessionIdentity | undefined {
+    return this.renewal ? this.identityAt(this.openedAt) : this.record?.header.identity;
+  }
+
+  /** Whose session it is if it is written now. */
+  identityAt(now: number): SessionIdentity | undefined {
+    let identity = this.record?.header.identity;
+    for (const step of this.renewal?.steps ?? []) identity = step(identity, now);
+    return identity;
   }
 
   get createdAt(): number {
@@ -153,14 +153,13 @@ export class SessionState {
 
   /** The header to write. Activity never moves `authenticatedAt` nor the absolute end. */
   header(now: number, absoluteEnd: number): RecordHeader {
-    const authenticates = this.renewal?.kind === 'authenticate';
     return {
       createdAt: this.createdAt,
-      absoluteEnd: authenticates ? absoluteEnd : this.absoluteEnd,
+      absoluteEnd: this.renewal?.kind === 'authenticate' ? absoluteEnd : this.absoluteEnd,
       savedAt: now,
-      principal: this.principal,
-      roles: this.roles,
-      authenticatedAt: authenticates ? now : this.authenticatedAt,
+      identity: this.identityAt(now),
+      declared: this.record?.header.declared,
+      renew: this.renewal ? undefined : this.record?.header.renew,
     };
   }
 
@@ -169,6 +168,10 @@ export class SessionState {
     this.record = record;
     this.supersededBy = undefined;
     if (this.staleToken) this.tokenChange = 'set';
+    // Only a request of its client can take a new id along.
+    if (record.header.renew && !this.passive && this.#id !== undefined && !this.renewal) {
+      this.renew(REGENERATE);
+    }
     this.changes.rebase(record);
   }
 
@@ -221,8 +224,8 @@ export class SessionState {
   /** Continues under a new id when it is written. */
   renew(renewal: Renewal): void {
     if (renewal.kind === 'start-over') this.changes.clear();
-    this.#next = undefined;
-    this.renewal = renewal;
+    if (renewal.kind !== 'regenerate' || !this.renewal) this.#next = undefined;
+    this.renewal = combined(this.renewal, renewal);
   }
 
   /** The id of the session about to be created was taken: takes another. */

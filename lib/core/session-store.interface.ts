@@ -1,3 +1,5 @@
+import type { Place } from './session-places.js';
+
 /**
  * What a store keeps of one session: the encoded record. Its first {@link VERSION_LENGTH}
  * characters are its version, unique for every write; the rest is opaque to a store.
@@ -22,12 +24,32 @@ export interface LoadOptions {
   readonly remaining?: boolean;
 }
 
+/** Where a session stands in indexes. A store that keeps none ignores it. */
+export interface Standing {
+  /** Places of the handle's own bucket. */
+  readonly places: readonly Place[];
+  /** What a place is sorted by: when the session was authenticated or, if it was not, created. */
+  readonly since: number;
+  /** Milliseconds that the session can live at most: its places must stay as long. */
+  readonly life: number;
+}
+
+/** How to create. */
+export interface CreateOptions {
+  readonly ttl: number;
+  readonly standing?: Standing | undefined;
+}
+
 /** How to save. */
 export interface SaveOptions {
   /** The version that the change was made on. */
   readonly expected: string;
   /** The new idle window in milliseconds; absent: it stays as it is. */
   readonly ttl?: number;
+  /** Where it stands from now on; absent: as before. */
+  readonly standing?: Standing | undefined;
+  /** Places that it leaves. */
+  readonly leaves?: readonly Place[] | undefined;
 }
 
 /** What became of a save. */
@@ -52,7 +74,7 @@ export interface SessionStore {
   load(handle: string, options?: LoadOptions): Promise<LoadedValue | undefined>;
 
   /** Stores a new session for `ttl` milliseconds; `false`, and nothing done, if the handle is taken by another value. */
-  create(handle: string, value: StoredValue, options: { ttl: number }): Promise<boolean>;
+  create(handle: string, value: StoredValue, options: CreateOptions): Promise<boolean>;
 
   /** Replaces the value if the stored version is `expected`. Never creates. */
   save(handle: string, value: StoredValue, options: SaveOptions): Promise<SaveOutcome>;
@@ -60,8 +82,8 @@ export interface SessionStore {
   /** Starts the idle window anew; `false` if there is no such session. Never creates. */
   touch(handle: string, ttl: number): Promise<boolean>;
 
-  /** Ends a session and returns what was stored; `undefined` if there was none. */
-  delete(handle: string): Promise<StoredValue | undefined>;
+  /** Ends a session, which leaves the given places, and returns what was stored; `undefined` if there was none. */
+  delete(handle: string, leaves?: readonly Place[]): Promise<StoredValue | undefined>;
 
   /**
    * How many sessions are stored; a value with another kind than `'1'` after its version is what a
@@ -75,3 +97,117 @@ export interface SessionStore {
   /** Gives back what the store itself opened. */
   close?(): Promise<void>;
 }
+
+/** What happens to a session that would be one too many: it is refused, or others give way. */
+export type OnLimit = 'reject' | 'retire-oldest' | 'retire-least-recently-used';
+
+/** How many sessions may stand in a place. */
+export interface PlaceLimit {
+  /** One of the places where the new session is going to stand. */
+  readonly place: Place;
+  readonly max: number;
+  readonly onLimit: OnLimit;
+  /** Idle windows in milliseconds: how long ago a session was used is what is missing of its window. */
+  readonly idleTimeout: number;
+  /** Of sessions whose handle is a lasting one's. */
+  readonly lastingIdleTimeout: number;
+}
+
+/** What became of a session that was to be admitted to a place with a limit. */
+export type Admission =
+  | {
+      readonly status: 'created';
+      /** Handles of sessions that gave way. */
+      readonly retired: readonly string[];
+    }
+  | { readonly status: 'taken' }
+  | { readonly status: 'full' };
+
+/** A session that goes on under another handle. */
+export interface Replacement {
+  /** Another handle of the same bucket, for the session that goes on. */
+  readonly handle: string;
+  readonly value: StoredValue;
+  readonly ttl: number;
+  readonly standing: Standing;
+}
+
+/** How to replace. */
+export interface ReplaceOptions {
+  /** The version that the change was made on. */
+  readonly expected: string;
+  /** How long the old handle keeps what leads on, in milliseconds. */
+  readonly ttl: number;
+  /** Places that the old handle leaves. */
+  readonly leaves: readonly Place[];
+  readonly next: Replacement;
+}
+
+/** A session as it stands in a place. */
+export interface PlacedValue {
+  readonly handle: string;
+  readonly since: number;
+  /** The value's beginning: all that comes before its first line end. */
+  readonly head: string;
+  /** Milliseconds left until the idle window ends. */
+  readonly remaining: number;
+}
+
+/** Which part of a place: newest first, from behind a session that was listed before. */
+export interface PlaceRange {
+  readonly limit: number;
+  readonly after?: { readonly handle: string; readonly since: number } | undefined;
+}
+
+/** What was ended in a place. */
+export interface EndedInPlace {
+  /** Sessions that were alive. */
+  readonly ended: number;
+  /** What stood there and was no session: pointers of renewed ids. */
+  readonly pointers: readonly StoredValue[];
+}
+
+/**
+ * A store that keeps indexes as well. A session and its places are written in one step: whoever reads a
+ * place sees all sessions that belong there. Entries whose session has ended by time or eviction drop
+ * out as they are met.
+ */
+export interface IndexedSessionStore extends SessionStore {
+  /** As `create`, unless a place has no room left: decided and done in one step. */
+  admit(
+    handle: string,
+    value: StoredValue,
+    options: CreateOptions & { readonly limit: PlaceLimit },
+  ): Promise<Admission>;
+
+  /**
+   * In one step: the session goes on under another handle, and `value` is what is left at the old one.
+   * A session that is just being ended by {@link endIn} is gone.
+   */
+  replace(
+    handle: string,
+    value: StoredValue,
+    options: ReplaceOptions,
+  ): Promise<SaveOutcome | { readonly status: 'taken' }>;
+
+  /** Part of the sessions in a place. */
+  list(bucket: string, place: Place, range: PlaceRange): Promise<PlacedValue[]>;
+
+  /** How many sessions stand in a place. */
+  countIn(bucket: string, place: Place): Promise<number>;
+
+  /**
+   * Ends all sessions that stand in a place at one moment, but for one. When it resolves none of them
+   * exists any more, under whatever handle; sessions that were created after the moment live.
+   */
+  endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace>;
+
+  /** All places of an index, whatever their value. Walks the whole store: for operators. */
+  placesOf(index: string): AsyncIterable<{ readonly bucket: string; readonly place: Place }>;
+}
+
+/** Whether a store keeps indexes. */
+export const isIndexed = (store: SessionStore): store is IndexedSessionStore =>
+  ['admit', 'replace', 'list', 'countIn', 'endIn', 'placesOf'].every(
+    (verb) => typeof (store as unknown as Record<string, unknown>)[verb] === 'function',
+  );

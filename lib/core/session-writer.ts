@@ -1,33 +1,20 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CommitPlan } from './commit-plan.js';
-import type { EncodedContents } from './session-changes.js';
+import { placesOf, SessionDrafter, type Draft, type SessionDrafterParts } from './session-draft.js';
+import { SessionHandover, type SessionHandoverParts } from './session-handover.js';
 import { handleOf } from './session-id.js';
+import { isSameIdentity } from './session-identity.js';
+import type { Place } from './session-places.js';
 import { MAX_HOPS, type SessionReader, type SessionReaderParts } from './session-reader.js';
-import {
-  decodeRecord,
-  encodeLive,
-  encodeRetired,
-  nextVersion,
-  type LiveRecord,
-} from './session-record.js';
+import { decodeRecord, type LiveRecord } from './session-record.js';
 import type { SessionState } from './session-state.js';
-import type { StoredValue } from './session-store.interface.js';
-import {
-  SessionConflictError,
-  SessionStoreUnavailableError,
-  SessionTooLargeError,
-} from './session.errors.js';
+import { isIndexed, type StoredValue } from './session-store.interface.js';
+import { SessionConflictError, SessionStoreUnavailableError } from './session.errors.js';
 import type { SaveSessionOptions } from './session.js';
 
 /** What writing needs. */
-export interface SessionWriterParts extends SessionReaderParts {
-  /** Largest stored value, in bytes. */
-  readonly maxBytes: number;
-  /** For how long a renewed id leads to its successor, in milliseconds. */
-  readonly grace: number;
-  /** Rejects data that violates the application's schema. */
-  readonly validate?: ((data: Record<string, unknown>) => void | Promise<void>) | undefined;
-}
+export interface SessionWriterParts
+  extends SessionReaderParts, SessionDrafterParts, SessionHandoverParts {}
 
 /** Rounds of a commit before it gives up; each lost round means that somebody else's commit won. */
 const COMMIT_ROUNDS = 50;
@@ -41,11 +28,16 @@ const ROUNDS_AT_ONCE = 8;
 export class SessionWriter {
   /** Commits of a session that met a conflict here take turns, instead of racing for rounds. */
   readonly #turns = new Map<string, ReturnType<Turn>>();
+  readonly #drafter: SessionDrafter;
+  readonly #handover: SessionHandover;
 
   constructor(
     private readonly parts: SessionWriterParts,
     private readonly reader: SessionReader,
-  ) {}
+  ) {
+    this.#drafter = new SessionDrafter(parts);
+    this.#handover = new SessionHandover(parts);
+  }
 
   async commit(state: SessionState, options: SaveSessionOptions = {}): Promise<boolean> {
     // A save that was not awaited and the end of the request: one after the other.
@@ -68,17 +60,31 @@ export class SessionWriter {
   /**
    * Ends the session of a handle; `false` if there was none. If the id was renewed meanwhile, the
    * session that goes on under another one is the one to end.
+   *
+   * @param known its record, as last seen: saves looking where it stands
    */
-  async end(handle: string): Promise<boolean> {
+  async end(handle: string, known?: LiveRecord): Promise<boolean> {
     let next: string | undefined = handle;
     for (let hop = 0; next !== undefined && hop < MAX_HOPS; hop++) {
       this.parts.lifetime.forget(next);
-      const value: StoredValue | undefined = await this.parts.store.delete(next);
+      const leaves = placesIn(hop === 0 && known ? known : await this.#recordOf(next));
+      const value: StoredValue | undefined = await this.parts.store.delete(next, leaves);
       const record = value === undefined ? undefined : decodeRecord(value);
-      if (record?.kind !== 'retired') return record !== undefined;
+      if (record?.kind !== 'retired') {
+        const others = placesIn(record).filter((place) => !leaves.includes(place));
+        if (others.length > 0) await this.parts.store.delete(next, others);
+        return record !== undefined;
+      }
       next = record.successor;
     }
     return false;
+  }
+
+  /** What is stored of a handle, if it matters for where it stands. */
+  async #recordOf(handle: string) {
+    if (!isIndexed(this.parts.store)) return undefined;
+    const loaded = await this.parts.store.load(handle);
+    return loaded && decodeRecord(loaded.value);
   }
 
   /** Data that cannot be encoded is found here: that, too, is a save that failed. */
@@ -133,66 +139,53 @@ export class SessionWriter {
 
   async #create(state: SessionState): Promise<boolean> {
     const { id, handle } = state;
-    const written = await this.#writable(state);
-    if (!(await this.parts.store.create(handle, written.value, { ttl: written.ttl }))) {
+    const draft = await this.#drafter.draft(state, handle);
+    if (!(await this.#handover.store(handle, draft))) {
       state.takeOtherId();
       return false;
     }
     state.moveTo(id as string);
-    this.#wrote(state, written);
+    this.#wrote(state, draft);
     return true;
   }
 
   async #save(state: SessionState, options: SaveSessionOptions): Promise<boolean> {
-    const expected = state.record!.version;
-    const written = await this.#writable(state);
-    const outcome = await this.parts.store.save(state.storedHandle, written.value, {
-      expected,
-      ...(!state.passive && { ttl: written.ttl }),
+    const before = state.record!;
+    const draft = await this.#drafter.draft(state, state.storedHandle);
+    const outcome = await this.parts.store.save(state.storedHandle, draft.value, {
+      expected: before.version,
+      ...(!state.passive && { ttl: draft.ttl }),
+      ...moveBetween(placesOf(before.header), draft),
     });
     if (outcome.status === 'saved') {
-      this.#wrote(state, written);
+      this.#wrote(state, draft);
       return true;
     }
     if (outcome.status === 'conflict') return this.#meetConflict(state, outcome.current, options);
     return this.#meetGone(state);
   }
 
-  /** The new one first, then the old: whatever fails in between, the user has a session. */
   async #replace(state: SessionState, options: SaveSessionOptions): Promise<boolean> {
-    const { store, signer, clock, grace } = this.parts;
-    const old = { id: state.storedId as string, version: state.record!.version };
     const { nextId } = state;
-    const written = await this.#writable(state);
-    const nextHandle = handleOf(nextId);
-    if (!(await store.create(nextHandle, written.value, { ttl: written.ttl }))) {
+    const oldHandle = state.storedHandle;
+    const draft = await this.#drafter.draft(state, handleOf(nextId));
+    const outcome = await this.#handover.replace(state, draft, handleOf(nextId));
+    if (outcome.status === 'taken') {
       state.takeOtherId();
       return false;
     }
-    const retired = encodeRetired({
-      version: nextVersion(old.version),
-      until: clock.now() + grace,
-      successor: nextHandle,
-      sealed: signer.sealSuccessor(old.id, nextId),
-      privileged: state.renewal?.kind !== 'regenerate',
-    });
-    const outcome = await store.save(state.storedHandle, retired, {
-      expected: old.version,
-      ttl: Math.max(1, grace),
-    });
-    if (outcome.status === 'saved') {
-      this.parts.lifetime.forget(state.storedHandle);
-      state.moveTo(nextId);
-      this.#wrote(state, written);
-      return true;
-    }
-    await store.delete(nextHandle);
     if (outcome.status === 'conflict') return this.#meetConflict(state, outcome.current, options);
-    return this.#meetGone(state);
+    if (outcome.status === 'gone') return this.#meetGone(state);
+    this.parts.lifetime.forget(oldHandle);
+    state.moveTo(nextId);
+    this.#wrote(state, draft);
+    return true;
   }
 
   async #delete(state: SessionState): Promise<void> {
-    if (state.record || state.supersededBy !== undefined) await this.end(state.storedHandle);
+    if (state.record || state.supersededBy !== undefined) {
+      await this.end(state.storedHandle, state.record);
+    }
     this.#end(state);
     state.destroyed = true;
     state.tokenChange = state.presented ? 'clear' : 'keep';
@@ -231,7 +224,8 @@ export class SessionWriter {
 
   /** The session was ended by another request; only an authentication begins a new one. */
   #meetGone(state: SessionState): boolean {
-    if (!state.renewal || state.renewal.kind === 'regenerate') {
+    const { kind } = state.renewal ?? {};
+    if (kind !== 'authenticate' && kind !== 'start-over') {
       this.parts.lifetime.forget(state.storedHandle);
       this.#end(state);
       return true;
@@ -260,33 +254,16 @@ export class SessionWriter {
     if (successor === undefined || state.renewal?.kind !== 'authenticate') return false;
     state.supersededBy = undefined;
     const record = await this.reader.read(handleOf(successor));
-    if (!record || !isSameLogin(record, state.renewal)) return false;
+    const [there, here] = [record?.header.identity, state.identityAt(this.parts.clock.now())];
+    if (!record || !there || !here || !isSameIdentity(there, here)) return false;
     state.moveTo(successor);
     state.adopt(record);
     return true;
   }
 
-  /** Encodes and checks everything before anything is written. */
-  async #writable(state: SessionState): Promise<Written> {
-    const { clock, lifetime, maxBytes, validate } = this.parts;
-    const { encoded } = state;
-    if (encoded && validate) await validate(state.changes.data);
-    const contents = encoded ?? state.changes.encodeAll();
-    const now = clock.now();
-    const header = state.header(now, lifetime.absoluteEnd(now));
-    const version = nextVersion(state.record?.version);
-    const value = encodeLive(version, header, contents.flashText, contents.dataText);
-    const bytes = Buffer.byteLength(value);
-    if (bytes > maxBytes) throw new SessionTooLargeError(bytes, maxBytes);
-    const { flashText, dataText } = contents;
-    const record: LiveRecord = { kind: 'live', version, header, flashText, dataText };
-    const ttl = lifetime.timeToLive(now, header.absoluteEnd);
-    return { value, ttl, now, record, contents };
-  }
-
-  #wrote(state: SessionState, written: Written): void {
-    state.written(written.record, written.contents);
-    if (!state.passive) this.reader.touched(state, state.storedHandle, written.now);
+  #wrote(state: SessionState, draft: Draft): void {
+    state.written(draft.record, draft.contents);
+    if (!state.passive) this.reader.touched(state, state.storedHandle, draft.now);
   }
 
   /**
@@ -312,26 +289,16 @@ export class SessionWriter {
 
 type Turn = (latest: LiveRecord | undefined) => Promise<LiveRecord | undefined>;
 
-function isSameLogin(
-  { header }: LiveRecord,
-  login: { principal: string; roles: readonly string[] },
-) {
-  const roles = header.roles ?? [];
-  return (
-    header.principal === login.principal &&
-    roles.length === login.roles.length &&
-    roles.every((role, i) => role === login.roles[i])
-  );
+const placesIn = (record: ReturnType<typeof decodeRecord>): Place[] =>
+  record?.kind === 'live' ? placesOf(record.header) : [];
+
+/** What a save tells of places: nothing, unless the session leaves some or comes to new ones. */
+function moveBetween(before: readonly Place[], { standing }: Draft) {
+  const leaves = before.filter((place) => !standing.places.includes(place));
+  const comes = standing.places.some((place) => !before.includes(place));
+  return leaves.length > 0 || comes ? { standing, leaves } : {};
 }
 
 /** The counter that a version begins with tells older from newer. */
 const isNewer = (one: LiveRecord, other: LiveRecord): boolean =>
   one.version.slice(0, 8) > other.version.slice(0, 8);
-
-interface Written {
-  readonly value: StoredValue;
-  readonly ttl: number;
-  readonly now: number;
-  readonly record: LiveRecord;
-  readonly contents: EncodedContents;
-}

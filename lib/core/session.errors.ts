@@ -3,6 +3,8 @@ export type SessionErrorCode =
   | 'SESSION_OPTIONS_INVALID'
   | 'SESSION_REQUIRED'
   | 'SESSION_FORBIDDEN'
+  | 'SESSION_STEP_UP_REQUIRED'
+  | 'SESSION_LIMIT_REACHED'
   | 'SESSION_CONFLICT'
   | 'SESSION_TOO_LARGE'
   | 'SESSION_STORE_UNAVAILABLE'
@@ -51,6 +53,38 @@ export class SessionForbiddenError extends SessionError {
   readonly code = 'SESSION_FORBIDDEN';
   constructor(message = 'The session is not allowed to do this.') {
     super(message);
+  }
+}
+
+/** What would let a session do what it may not do yet. */
+export interface StepUp {
+  /** Log in again: the last login may be at most this many seconds ago. */
+  readonly maxAge?: number;
+  /** Prove one of these factors, and call `elevate` with it. */
+  readonly factors?: readonly string[];
+  /** Reach this authenticator assurance level of NIST SP 800-63B, 1 to 3. */
+  readonly assurance?: number;
+}
+
+/**
+ * The principal is logged in, but must prove more or prove it again (HTTP 401, with a challenge as in
+ * RFC 9470). {@link stepUp} says what; it is in the answer, too.
+ */
+export class SessionStepUpError extends SessionError {
+  readonly code = 'SESSION_STEP_UP_REQUIRED';
+  constructor(
+    message: string,
+    readonly stepUp: StepUp,
+  ) {
+    super(message);
+  }
+}
+
+/** The principal has as many sessions as `maxSessions` allows, and `onLimit` is `'reject'` (HTTP 409). */
+export class SessionLimitError extends SessionError {
+  readonly code = 'SESSION_LIMIT_REACHED';
+  constructor(readonly maxSessions: number) {
+    super(`There are ${maxSessions} sessions already, which is the limit: end one of them first.`);
   }
 }
 

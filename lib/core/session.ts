@@ -1,3 +1,5 @@
+import type { SessionClient } from './session-identity.js';
+
 /**
  * The application's part of a session. Declare its attributes once, everywhere typed:
  *
@@ -15,11 +17,39 @@ export type SessionKey = keyof SessionData | (string & {});
 /** The type of an attribute: the declared one, or `unknown`. */
 export type SessionValue<K> = K extends keyof SessionData ? SessionData[K] : unknown;
 
-/** Who a session belongs to from now on, and what comes with it. */
-export interface AuthenticateOptions {
-  /** Roles of the principal, kept in the session. @default [] */
+/** What a principal may do; kept in the session. */
+export interface SessionGrantOptions {
+  /** Roles of the principal. @default [] */
   roles?: readonly string[];
+  /** Permissions, such as `orders:write`. @default [] */
+  permissions?: readonly string[];
+  /** Whatever else the application wants to know of the principal without asking; JSON values. @default {} */
+  claims?: Readonly<Record<string, unknown>>;
 }
+
+/** Who a session belongs to from now on, and what comes with it. */
+export interface AuthenticateOptions extends SessionGrantOptions {
+  /**
+   * How the principal proved who they are, such as `pwd`, `otp`, `hwk` (names of RFC 8176), each as of
+   * now. `@RequireFactor` and `@RequireAssurance` go by them.
+   *
+   * @default []
+   */
+  factors?: readonly string[];
+  /** A lasting session: its timeouts are those of the option `rememberMe`, its cookie outlives the browser. @default false */
+  rememberMe?: boolean;
+  /** What people call the device, for the list of their sessions. @default none */
+  label?: string;
+  /** Kind of client, such as `mobile`: `maxSessions` then counts those of the same kind only. @default none: all count */
+  clientKind?: string;
+  /** Session of the identity provider (`sid` of OpenID Connect), for back-channel logout by `revokeBy`. @default none */
+  idpSession?: string;
+  /** Address and software of the client. @default what the request tells */
+  client?: SessionClient;
+}
+
+/** As what a session acts for another principal. */
+export type SwitchPrincipalOptions = SessionGrantOptions;
 
 /** How to save before the end of the request. */
 export interface SaveSessionOptions {
@@ -58,11 +88,23 @@ export interface Session {
   readonly isNew: boolean;
   /** Whose session it is; `undefined` for an anonymous one. */
   readonly principal: string | undefined;
-  /** Roles given to {@link authenticate}. */
+  /** Roles given to {@link authenticate}, or by `updateGrants` since. */
   readonly roles: readonly string[];
+  /** Permissions, given as the roles are. */
+  readonly permissions: readonly string[];
+  /** Claims, given as the roles are. */
+  readonly claims: Readonly<Record<string, unknown>>;
+  /** When each factor was last proven, in milliseconds since the epoch. */
+  readonly factors: Readonly<Record<string, number>>;
+  /** Who really acts, after {@link switchPrincipal}; `undefined` otherwise. */
+  readonly actor: string | undefined;
+  /** What people call the device. */
+  readonly label: string | undefined;
+  /** Whether it is a lasting session. */
+  readonly rememberMe: boolean;
   /** When it began, in milliseconds since the epoch. */
   readonly createdAt: number;
-  /** When the principal was last authenticated, in milliseconds since the epoch. */
+  /** When the principal was last authenticated, in milliseconds since the epoch; neither activity nor {@link elevate} moves it. */
   readonly authenticatedAt: number | undefined;
   /** When it was last used, in milliseconds since the epoch; exact to `touchAfter`. */
   readonly lastAccessedAt: number;
@@ -110,12 +152,35 @@ export interface Session {
   load(): Promise<this>;
   /**
    * Binds the session to a principal, always under a new id (OWASP ASVS 7.2.4); the data is kept.
-   * Both timeouts begin anew. Whoever knows the old id is not led to the new one.
+   * Both timeouts begin anew. Whoever knows the old id is not led to the new one. What was proven and
+   * granted before counts no more: only what is given here.
+   *
+   * With `maxSessions`, the end of the request may answer 409 instead; `await save()` to know at once.
    *
    * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) if it was found by handle
-   * @example await session.authenticate(user.id, { roles: user.roles });
+   * @example await session.authenticate(user.id, { roles: user.roles, factors: ['pwd'] });
    */
   authenticate(principal: string, options?: AuthenticateOptions): Promise<void>;
+  /**
+   * Notes that a further factor was proven just now, under a new id; whoever knows the old one is not led
+   * to it. Call it after you have checked the factor.
+   *
+   * @throws SessionRequiredError (`SESSION_REQUIRED`) if nobody is logged in
+   * @example await session.elevate('otp');
+   */
+  elevate(factor: string): Promise<void>;
+  /**
+   * Acts as another principal from now on, under a new id; {@link actor} tells who really does. Factors
+   * and their times stay those of the actor. Whether they may is yours to check before.
+   *
+   * The session then ends with either one's sessions: `revokeAll` of both reaches it.
+   *
+   * @throws SessionRequiredError (`SESSION_REQUIRED`) if nobody is logged in
+   * @example await session.switchPrincipal('bob', { roles: [] });
+   */
+  switchPrincipal(principal: string, options?: SwitchPrincipalOptions): Promise<void>;
+  /** Ends {@link switchPrincipal}: back to who really acts, with what they had, under a new id; nothing if nobody does. */
+  switchBack(): Promise<void>;
   /**
    * Gives the session a new id and **keeps its data**, unlike express-session. Requests in flight
    * with the old id are led to the new one for a short grace (`regenerateGrace`).

@@ -1,4 +1,5 @@
 import { LiveSession } from '../core/live-session.js';
+import { START_OVER } from '../core/session-renewal.js';
 import { SessionEndedError } from '../core/session.errors.js';
 import type { CookieAttributes } from '../options/resolve-session-options.js';
 
@@ -69,7 +70,7 @@ export class ExpressSessionViews {
         run(async () => {
           await session.load();
           detach();
-          LiveSession.stateOf(session).renew({ kind: 'start-over' });
+          LiveSession.stateOf(session).renew(START_OVER);
         }),
       resetMaxAge: () => () => view,
     };

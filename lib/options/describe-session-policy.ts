@@ -11,10 +11,20 @@ export function describeSessionPolicy(options: ResolvedSessionOptions): string {
       return `cookie ${name} (HttpOnly, ${secureText}, SameSite=${sameSite})`;
     return typeof transport === 'string' ? transport : 'a transport of the application';
   });
+  const { rememberMe } = options;
   return [
     `Sessions in ${store}`,
     `end after ${toText(options.idleTimeout)} idle or ${toText(options.absoluteTimeout)} in all`,
+    `lasting ones after ${toText(rememberMe.idleTimeout)} or ${toText(rememberMe.absoluteTimeout)}`,
+    limitOf(options),
     `extended at most every ${toText(options.touchAfter)}`,
     `${options.secrets.length > 0 ? 'signed' : 'unsigned'} ids by ${transports.join(', then ')}`,
   ].join(', ');
+}
+
+/** OWASP ASVS 7.1.2. */
+function limitOf({ maxSessions, onLimit }: ResolvedSessionOptions): string {
+  if (maxSessions === Infinity) return 'any number for each principal';
+  const count = typeof maxSessions === 'number' ? maxSessions : 'as many as maxSessions says';
+  return `at most ${count} for each principal (${onLimit})`;
 }

@@ -1,15 +1,24 @@
 import { systemClock, type Clock } from '../core/clock.js';
-import { toMilliseconds } from '../core/duration.js';
+import { toMilliseconds, type Duration } from '../core/duration.js';
 import { jsonSessionCodec } from '../core/json-session.codec.js';
 import type { SessionCodec } from '../core/session-codec.interface.js';
 import type { SessionIdTransport } from '../core/session-id-transport.interface.js';
-import type { SessionStore } from '../core/session-store.interface.js';
+import type { Timeouts } from '../core/session-lifetime.js';
+import type { MaxSessions } from '../core/session-limit.js';
+import {
+  isIndexed as keepsIndexes,
+  type OnLimit,
+  type SessionStore,
+} from '../core/session-store.interface.js';
 import { SessionOptionsError } from '../core/session.errors.js';
+import { assuranceOf } from '../core/assurance.js';
 import { validatorOf } from './schema-validation.js';
 import type {
   ExcludedRoutes,
   SessionModuleOptions,
+  SessionPolicy,
   SessionRoutes,
+  TimeoutPreset,
   TransportName,
 } from './session-module.options.js';
 import { problemsOf } from './session-options.validation.js';
@@ -37,7 +46,14 @@ export interface ResolvedSessionOptions {
   readonly bootWithoutStore: boolean;
   readonly idleTimeout: number;
   readonly absoluteTimeout: number;
+  readonly rememberMe: Timeouts;
   readonly touchAfter: number;
+  readonly maxSessions: MaxSessions;
+  readonly onLimit: OnLimit;
+  readonly indexes: SessionModuleOptions['indexes'];
+  readonly assurance: (factors: readonly string[]) => number;
+  readonly policy: SessionPolicy | undefined;
+  readonly accounts: number;
   readonly regenerateGrace: number;
   readonly keyPrefix: string;
   readonly secrets: readonly string[];
@@ -69,17 +85,44 @@ export function resolveSessionOptions(
   return Object.freeze(resolved);
 }
 
+const HOUR = 3_600_000;
+/** NIST SP 800-63B-4, sections 2.1.3 to 2.3.3. Level 1 asks for no idle timeout: it ends by the absolute one. */
+const PRESETS: Readonly<Record<TimeoutPreset, Timeouts>> = {
+  aal1: { idleTimeout: 30 * 24 * HOUR, absoluteTimeout: 30 * 24 * HOUR },
+  aal2: { idleTimeout: HOUR, absoluteTimeout: 24 * HOUR },
+  aal3: { idleTimeout: HOUR / 4, absoluteTimeout: 12 * HOUR },
+};
+
+/** Timeouts as they were given, completed by others; an idle window that was not given is not the longer one. */
+function timeouts(
+  given: { idleTimeout?: Duration; absoluteTimeout?: Duration },
+  otherwise: Timeouts,
+): Timeouts {
+  const absoluteTimeout = toMilliseconds(given.absoluteTimeout) ?? otherwise.absoluteTimeout;
+  const idleTimeout = toMilliseconds(given.idleTimeout) ?? otherwise.idleTimeout;
+  return { idleTimeout, absoluteTimeout };
+}
+
 function complete(options: SessionModuleOptions): ResolvedSessionOptions {
-  const idleTimeout = toMilliseconds(options.idleTimeout ?? '30m') as number;
+  const preset = options.preset && PRESETS[options.preset];
+  const usual = timeouts(options, preset ?? { idleTimeout: HOUR / 2, absoluteTimeout: 24 * HOUR });
+  const { idleTimeout } = usual;
+  const lasting = { idleTimeout: 14 * 24 * HOUR, absoluteTimeout: 30 * 24 * HOUR };
   const touchAfter = toMilliseconds(options.touchAfter ?? Math.min(60_000, idleTimeout / 10));
   return {
     redis: options.redis,
     store: options.store ?? (options.redis === undefined ? 'memory' : 'redis'),
     memoryByDefault: options.store === undefined && options.redis === undefined,
     bootWithoutStore: options.bootWithoutStore ?? false,
-    idleTimeout,
-    absoluteTimeout: toMilliseconds(options.absoluteTimeout ?? '24h') as number,
+    ...usual,
+    rememberMe: Object.freeze(timeouts(options.rememberMe ?? {}, preset ?? lasting)),
     touchAfter: touchAfter as number,
+    maxSessions: options.maxSessions ?? Infinity,
+    onLimit: options.onLimit ?? 'retire-oldest',
+    indexes: options.indexes && Object.freeze({ ...options.indexes }),
+    assurance: options.assurance ?? assuranceOf,
+    policy: options.policy,
+    accounts: options.accounts ?? 1,
     regenerateGrace: toMilliseconds(options.regenerateGrace ?? '30s') as number,
     keyPrefix: options.keyPrefix ?? 'sess',
     secrets: Object.freeze(options.secret === undefined ? [] : [options.secret].flat()),
@@ -125,8 +168,37 @@ function contradictionsOf(
     `absoluteTimeout (${absoluteTimeout} ms) is shorter than idleTimeout (${idleTimeout} ms): make it at least as long`,
   );
   unless(
+    touchAfter < resolved.rememberMe.idleTimeout,
+    `touchAfter (${touchAfter} ms) is not shorter than rememberMe.idleTimeout (${resolved.rememberMe.idleTimeout} ms), so sessions in use would end: use a tenth of it, or leave it out`,
+  );
+  unless(
     touchAfter < idleTimeout,
     `touchAfter (${touchAfter} ms) is not shorter than idleTimeout (${idleTimeout} ms), so sessions in use would end: use a tenth of it, or leave it out`,
+  );
+  const { rememberMe } = resolved;
+  unless(
+    rememberMe.absoluteTimeout >= rememberMe.idleTimeout,
+    `rememberMe.absoluteTimeout (${rememberMe.absoluteTimeout} ms) is shorter than rememberMe.idleTimeout (${rememberMe.idleTimeout} ms): make it at least as long`,
+  );
+  const most = options.preset && PRESETS[options.preset];
+  for (const [path, given] of [
+    ['', resolved],
+    ['rememberMe.', rememberMe],
+  ] as const) {
+    for (const name of ['idleTimeout', 'absoluteTimeout'] as const) {
+      unless(
+        !most || given[name] <= most[name],
+        `${path}${name} (${given[name]} ms) is longer than the preset ${options.preset} allows (${most?.[name]} ms): make it shorter, or choose another preset`,
+      );
+    }
+  }
+  unless(
+    isIndexed(resolved.store) || (resolved.maxSessions === Infinity && !resolved.indexes),
+    `maxSessions and indexes need a store that keeps indexes: give yours the methods of IndexedSessionStore, or leave them out`,
+  );
+  unless(
+    resolved.accounts === 1 || resolved.transports.includes('cookie'),
+    `accounts needs the transport 'cookie': add it, or leave accounts out`,
   );
   unless(
     !(options.redis !== undefined && options.store !== undefined),
@@ -157,3 +229,6 @@ function contradictionsOf(
   );
   return problems;
 }
+
+const isIndexed = (store: ResolvedSessionOptions['store']): boolean =>
+  typeof store === 'string' || keepsIndexes(store);

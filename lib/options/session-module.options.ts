@@ -1,10 +1,13 @@
-import type { MiddlewareConsumer, Type } from '@nestjs/common';
+import type { ExecutionContext, MiddlewareConsumer, Type } from '@nestjs/common';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Clock } from '../core/clock.js';
 import type { Duration } from '../core/duration.js';
 import type { SessionCodec } from '../core/session-codec.interface.js';
+import type { SessionIndexer } from '../core/session-draft.js';
 import type { SessionIdTransport } from '../core/session-id-transport.interface.js';
-import type { SessionStore } from '../core/session-store.interface.js';
+import type { MaxSessions } from '../core/session-limit.js';
+import type { OnLimit, SessionStore } from '../core/session-store.interface.js';
+import type { Session } from '../core/session.js';
 import type { RedisClient, RedisConnectionOptions } from '../stores/redis/redis-client.js';
 
 type Middleware = ReturnType<MiddlewareConsumer['apply']>;
@@ -46,6 +49,23 @@ export interface SessionCookieOptions {
 /** How the token travels. */
 export type TransportName = 'cookie' | 'x-auth-token' | 'authorization';
 
+/** Timeouts of lasting sessions. */
+export interface RememberMeOptions {
+  /** A lasting session ends when it was not used for this long. @default '14d' */
+  idleTimeout?: Duration;
+  /** A lasting session ends after this long however active it is. @default '30d' */
+  absoluteTimeout?: Duration;
+}
+
+/** Names of the timeouts that NIST SP 800-63B-4 asks for, by authenticator assurance level. */
+export type TimeoutPreset = 'aal1' | 'aal2' | 'aal3';
+
+/** An application's own access control: `false` answers 403. */
+export type SessionPolicy = (
+  session: Session,
+  context: ExecutionContext,
+) => boolean | Promise<boolean>;
+
 /** What `SessionModule.forRoot` takes. Everything has a default; everything is checked at boot. */
 export interface SessionModuleOptions {
   /**
@@ -63,10 +83,60 @@ export interface SessionModuleOptions {
    * @default false: booting fails within about two seconds
    */
   bootWithoutStore?: boolean;
-  /** A session ends when it was not used for this long. @default '30m' */
+  /**
+   * Timeouts as NIST SP 800-63B-4 asks for: `aal1` 30 d, `aal2` 24 h and 1 h idle, `aal3` 12 h and 15 min
+   * idle. What is given beside it may be shorter, not longer.
+   *
+   * @default none
+   */
+  preset?: TimeoutPreset;
+  /** A session ends when it was not used for this long. @default '30m', or the preset's */
   idleTimeout?: Duration;
-  /** A session ends after this long however active it is; authentication begins it anew. @default '24h' */
+  /** A session ends after this long however active it is; authentication begins it anew. @default '24h', or the preset's */
   absoluteTimeout?: Duration;
+  /**
+   * Timeouts of sessions that were authenticated with `rememberMe: true`.
+   *
+   * @default 14 days idle, 30 days in all; with a preset, the preset's
+   */
+  rememberMe?: RememberMeOptions;
+  /**
+   * How many sessions a principal may have: a number, or a function of the principal and the new session,
+   * such as its `clientKind`. Sessions with a `clientKind` are counted by kind. `Infinity`: no limit.
+   *
+   * @default Infinity
+   */
+  maxSessions?: MaxSessions;
+  /**
+   * What happens to a login beyond `maxSessions`: it is refused (409 `SESSION_LIMIT_REACHED`), or the
+   * session with the oldest login, or the one that was not used for the longest time, ends.
+   *
+   * @default 'retire-oldest'
+   */
+  onLimit?: OnLimit;
+  /**
+   * Further indexes, by what `findBy` and `revokeBy` look for sessions: a name, and a function from a
+   * session to its value or values. The function must only compute.
+   *
+   * @default none
+   * @example { tenant: (session) => session.data.tenant }
+   */
+  indexes?: Readonly<Record<string, SessionIndexer>>;
+  /**
+   * Which assurance level (1 to 3) a session's proven factors amount to, for `@RequireAssurance`.
+   *
+   * @default two factors of different kinds (knowledge, possession, biometric): 2; with a hardware key
+   * among them: 3; else 1
+   */
+  assurance?: (factors: readonly string[]) => number;
+  /** An application's own access control: `SessionGuard` asks it after all else. @default none */
+  policy?: SessionPolicy;
+  /**
+   * Several accounts in one browser, by `SessionAccounts`: how many at most. Needs the transport `'cookie'`.
+   *
+   * @default 1
+   */
+  accounts?: number;
   /**
    * The idle window is moved at most this often on each node: a session may end this much earlier
    * than `idleTimeout` says. Smaller costs more writes in Redis, never more commands.

@@ -95,6 +95,14 @@ class CookieRules {
   persistent?: unknown;
 }
 
+class RememberMeRules {
+  @Check(...duration(1_000, '14d'))
+  idleTimeout?: unknown;
+
+  @Check(...duration(1_000, '30d'))
+  absoluteTimeout?: unknown;
+}
+
 class ModuleRules {
   @Check(
     "use a URL such as 'redis://localhost:6379', ioredis options, or a client; an undefined `url` often is a missing environment variable",
@@ -116,6 +124,36 @@ class ModuleRules {
 
   @Check(...duration(1_000, '24h'))
   absoluteTimeout?: unknown;
+
+  @Check(...oneOf('aal1', 'aal2', 'aal3'))
+  preset?: unknown;
+
+  @Check('use an object with idleTimeout and absoluteTimeout', isObject)
+  rememberMe?: unknown;
+
+  @Check(
+    'use a whole number of at least 1, Infinity, or a function (principal, session) => number',
+    (v) => typeof v === 'function' || v === Infinity || isCount(v),
+  )
+  maxSessions?: unknown;
+
+  @Check(...oneOf('reject', 'retire-oldest', 'retire-least-recently-used'))
+  onLimit?: unknown;
+
+  @Check(
+    "use an object from names of letters, digits, '_' and '-', but for idpSession, to functions (session) => value",
+    areIndexes,
+  )
+  indexes?: unknown;
+
+  @Check('use a function (factors) => 1, 2 or 3', (v) => typeof v === 'function')
+  assurance?: unknown;
+
+  @Check('use a function (session, context) => boolean', (v) => typeof v === 'function')
+  policy?: unknown;
+
+  @Check('use a whole number from 1 to 10', (v) => isCount(v) && (v as number) <= 10)
+  accounts?: unknown;
 
   @Check(...duration(0, '60s'))
   touchAfter?: unknown;
@@ -177,9 +215,14 @@ export function problemsOf(options: SessionModuleOptions): string[] {
     ];
   }
   const problems = violations(new ModuleRules(), options, '');
-  return isObject(options.cookie)
-    ? [...problems, ...violations(new CookieRules(), options.cookie, 'cookie.')]
-    : problems;
+  for (const [name, rules] of [
+    ['cookie', new CookieRules()],
+    ['rememberMe', new RememberMeRules()],
+  ] as const) {
+    const group = options[name];
+    if (isObject(group)) problems.push(...violations(rules, group, `${name}.`));
+  }
+  return problems;
 }
 
 function violations(rules: object, values: object, prefix: string): string[] {
@@ -210,6 +253,16 @@ function isSchema(value: unknown): boolean {
 
 const isStore = (value: unknown): boolean =>
   hasMethods(value, 'load', 'create', 'save', 'touch', 'delete', 'count', 'ping');
+
+const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 1;
+
+function areIndexes(value: unknown): boolean {
+  if (!isObject(value)) return false;
+  return Object.entries(value).every(
+    ([name, indexer]) =>
+      /^[\w-]{1,64}$/.test(name) && name !== 'idpSession' && typeof indexer === 'function',
+  );
+}
 
 function areSecrets(value: unknown): boolean {
   const secrets = asList(value);

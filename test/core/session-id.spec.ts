@@ -5,6 +5,7 @@ import {
   bucketOfHandle,
   handleOf,
   isHandle,
+  isLasting,
   isSessionId,
   newSessionId,
 } from '../../lib/core/session-id.js';
@@ -20,12 +21,12 @@ describe('a session id', () => {
     expect(Buffer.from(newSessionId(), 'base64url')).toHaveLength(33);
   });
 
-  it('is random in every byte, the bucket included', () => {
+  it('is random in every byte, the bucket included, but for the bit that tells lasting ones', () => {
     const seen = Array.from({ length: 33 }, () => new Set<number>());
     for (let i = 0; i < 5_000; i++) {
       Buffer.from(newSessionId(), 'base64url').forEach((byte, at) => seen[at]?.add(byte));
     }
-    expect(seen.map((bytes) => bytes.size)).toEqual(seen.map(() => 256));
+    expect(seen.map((bytes) => bytes.size)).toEqual(seen.map((_, at) => (at === 1 ? 128 : 256)));
   });
 
   it('lies in the bucket that is asked for', () => {
@@ -62,6 +63,19 @@ describe('a handle', () => {
     expect(handleOf(id)).toBe(`a7${digest}`);
     expect(isHandle(handleOf(id))).toBe(true);
     expect(isSessionId(id)).toBe(true);
+  });
+
+  it('of a lasting session tells so, and its bucket all the same', () => {
+    for (let bucket = 0; bucket < 256; bucket++) {
+      const [usual, lasting] = [
+        handleOf(newSessionId(bucket)),
+        handleOf(newSessionId(bucket, true)),
+      ];
+      expect([isLasting(usual), isLasting(lasting)]).toEqual([false, true]);
+      expect([isHandle(usual), isHandle(lasting)]).toEqual([true, true]);
+      expect(bucketOfHandle(lasting)).toBe(bucketOfHandle(usual));
+      expect(bucketOfHandle(usual)).toBe(usual.slice(0, 2));
+    }
   });
 
   it('is none for an id, nor an id for a handle', () => {

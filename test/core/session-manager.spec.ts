@@ -460,7 +460,9 @@ describe('a record that cannot be read', () => {
   });
 
   it('ends if its data cannot be decoded: one error, then a new session', async () => {
-    const header = { createdAt: 0, absoluteEnd: 8e15, savedAt: 0, principal: 'alice' };
+    const grants = { roles: [], permissions: [], factors: {}, claims: {} };
+    const identity = { principal: 'alice', authenticatedAt: 0, ...grants };
+    const header = { createdAt: 0, absoluteEnd: 8e15, savedAt: 0, identity };
     const { world, browser } = await planted(() => encodeLive(nextVersion(), header, '', '{"a":'));
     const session = await browser.arrive();
     expect(session.principal).toBe('alice');

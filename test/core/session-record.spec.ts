@@ -15,9 +15,28 @@ const header: RecordHeader = {
   createdAt: 1_000,
   absoluteEnd: 90_000,
   savedAt: 2_000,
-  principal: 'alice "the\n admin"',
-  roles: ['admin', 'grüße'],
-  authenticatedAt: 1_500,
+  identity: {
+    principal: 'alice "the\n admin"',
+    roles: ['admin', 'grüße'],
+    permissions: ['orders:write'],
+    factors: { pwd: 1_500, otp: 1_700 },
+    claims: { tenant: 't1' },
+    authenticatedAt: 1_500,
+    label: 'My phone',
+    clientKind: 'mobile',
+    idpSession: 'sid-1',
+    client: { address: '192.0.2.1', browser: 'Firefox 145', os: 'Linux', device: undefined },
+    actor: {
+      principal: 'admin',
+      roles: ['root'],
+      permissions: [],
+      factors: {},
+      claims: {},
+      authenticatedAt: 1_400,
+    },
+  },
+  declared: ['i.tenant:AAAAAAAAAAAAAAAAAAAAAA'],
+  renew: true,
 };
 
 const live = (dataText = '{"cart":[1]}', flashText = '', over: Partial<RecordHeader> = {}) =>
@@ -50,11 +69,11 @@ describe('a live record', () => {
   });
 
   it('of an anonymous session carries neither principal nor roles', () => {
-    const value = live('{}', '', { principal: undefined, roles: [], authenticatedAt: undefined });
-    expect(value).not.toMatch(/"[pra]":/);
+    const value = live('{}', '', { identity: undefined, declared: [], renew: undefined });
+    expect(value).not.toMatch(/"[prmfqaltdkoxw]":/);
     const record = decodeRecord(value);
     expect(record).toMatchObject({ kind: 'live', header: { createdAt: 1_000 } });
-    expect(record).not.toHaveProperty('header.principal', expect.anything());
+    expect(record).not.toHaveProperty('header.identity', expect.anything());
   });
 
   it('counts as absent if it was truncated, at whatever place', () => {
@@ -81,7 +100,7 @@ describe('a live record', () => {
   it('ignores what the next version may add to the header', () => {
     const text = '{"n":2,"c":1,"e":2,"s":3,"p":"alice","zz":{"later":true},"__proto__":{"x":1}}';
     const record = decodeRecord(`${nextVersion()}1${text}\n\n{}`);
-    expect(record).toMatchObject({ kind: 'live', header: { principal: 'alice' } });
+    expect(record).toMatchObject({ kind: 'live', header: { identity: { principal: 'alice' } } });
     expect(record).not.toHaveProperty('header.x');
   });
 });

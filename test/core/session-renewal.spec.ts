@@ -1,10 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import { bucketOf, bucketOfHandle, handleOf } from '../../lib/core/session-id.js';
+import { START_OVER } from '../../lib/core/session-renewal.js';
 import { MINUTE, stateOf, World, type Browser } from '../support/session-world.js';
 
 /** What express-session means by `regenerate`: nothing is kept. */
 const startOver = (session: Awaited<ReturnType<Browser['arrive']>>) =>
-  stateOf(session).renew({ kind: 'start-over' });
+  stateOf(session).renew(START_OVER);
 
 async function anonymousVisitor() {
   const world = new World();

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { systemClock } from '../../lib/core/clock.js';
 import { toMilliseconds } from '../../lib/core/duration.js';
+import { handleOf, newSessionId } from '../../lib/core/session-id.js';
 import { SessionLifetime } from '../../lib/core/session-lifetime.js';
 
 describe('a duration', () => {
@@ -54,12 +55,27 @@ describe('the lifetime of sessions', () => {
 
   it('ends at the nearer of idle and absolute end, and a record lives at least a moment', () => {
     const lifetime = new SessionLifetime(options);
+    const handle = handleOf(newSessionId(0xff));
     expect(lifetime.absoluteEnd(10_000)).toBe(15_000);
-    expect(lifetime.timeToLive(10_000, 15_000)).toBe(1_000);
-    expect(lifetime.timeToLive(14_400, 15_000)).toBe(600);
-    expect(lifetime.timeToLive(15_000, 15_000)).toBe(1);
-    expect(lifetime.timeToLive(99_000, 15_000)).toBe(1);
-    expect(lifetime.timeToLive(10_000, Infinity)).toBe(1_000);
+    expect(lifetime.timeToLive(10_000, 15_000, handle)).toBe(1_000);
+    expect(lifetime.timeToLive(14_400, 15_000, handle)).toBe(600);
+    expect(lifetime.timeToLive(15_000, 15_000, handle)).toBe(1);
+    expect(lifetime.timeToLive(99_000, 15_000, handle)).toBe(1);
+    expect(lifetime.timeToLive(10_000, Infinity, handle)).toBe(1_000);
+  });
+
+  it('is of its own for lasting sessions, known by their handle alone', () => {
+    const rememberMe = { idleTimeout: 9_000, absoluteTimeout: 50_000 };
+    const lifetime = new SessionLifetime({ ...options, rememberMe });
+    for (const bucket of [0x00, 0x9f, 0xff]) {
+      const usual = handleOf(newSessionId(bucket));
+      const lasting = handleOf(newSessionId(bucket, true));
+      expect(lifetime.timeToLive(10_000, Infinity, usual)).toBe(1_000);
+      expect(lifetime.timeToLive(10_000, Infinity, lasting)).toBe(9_000);
+      expect(lifetime.idleTimeout(lasting)).toBe(9_000);
+    }
+    expect(lifetime.absoluteEnd(10_000, true)).toBe(60_000);
+    expect(new SessionLifetime(options).absoluteEnd(10_000, true)).toBe(15_000);
   });
 
   it('is moved at most once per touchAfter, by each handle', () => {

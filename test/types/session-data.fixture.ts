@@ -131,10 +131,12 @@ export async function outside(sessions: SessionService, testing: SessionTesting)
 export function statusOf(code: SessionErrorCode): number {
   switch (code) {
     case 'SESSION_REQUIRED':
+    case 'SESSION_STEP_UP_REQUIRED':
       return 401;
     case 'SESSION_FORBIDDEN':
       return 403;
     case 'SESSION_CONFLICT':
+    case 'SESSION_LIMIT_REACHED':
       return 409;
     case 'SESSION_TOO_LARGE':
       return 413;

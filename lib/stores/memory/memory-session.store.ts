@@ -1,14 +1,24 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../../core/clock.js';
+import { bucketOfHandle, isLasting } from '../../core/session-id.js';
+import type { Place } from '../../core/session-places.js';
 import { kindOf, LIVE, versionOf } from '../../core/session-record.js';
 import type {
+  Admission,
+  CreateOptions,
+  EndedInPlace,
+  IndexedSessionStore,
   LoadedValue,
   LoadOptions,
+  PlacedValue,
+  PlaceLimit,
+  PlaceRange,
+  ReplaceOptions,
   SaveOptions,
   SaveOutcome,
-  SessionStore,
   StoredValue,
 } from '../../core/session-store.interface.js';
+import { MemoryPlaces } from './memory-places.js';
 
 interface Entry {
   value: StoredValue;
@@ -25,8 +35,9 @@ export interface MemoryStoreOptions {
  * Sessions in this process, for tests and development: other nodes do not see them, and they end
  * with the process.
  */
-export class MemorySessionStore implements SessionStore {
+export class MemorySessionStore implements IndexedSessionStore {
   readonly #entries: LRUCache<string, Entry>;
+  readonly #places = new MemoryPlaces();
 
   constructor(
     private readonly clock: Clock,
@@ -43,12 +54,40 @@ export class MemorySessionStore implements SessionStore {
     return { value: entry.value, remaining: entry.endsAt - this.clock.now() };
   }
 
-  async create(handle: string, value: StoredValue, { ttl }: { ttl: number }): Promise<boolean> {
+  async create(
+    handle: string,
+    value: StoredValue,
+    { ttl, standing }: CreateOptions,
+  ): Promise<boolean> {
     const entry = this.#live(handle);
     if (entry) return entry.value === value;
     this.#dropSomeExpired();
     this.#entries.set(handle, { value, endsAt: this.clock.now() + ttl });
+    if (standing) this.#places.enter(handle, standing);
     return true;
+  }
+
+  async admit(
+    handle: string,
+    value: StoredValue,
+    { limit, ...options }: CreateOptions & { readonly limit: PlaceLimit },
+  ): Promise<Admission> {
+    const entry = this.#live(handle);
+    if (entry) return entry.value === value ? { status: 'created', retired: [] } : TAKEN;
+    const others = this.#standing(bucketOfHandle(handle), limit.place);
+    const excess = others.length - limit.max + 1;
+    if (excess > 0 && limit.onLimit === 'reject') return { status: 'full' };
+    if (limit.onLimit === 'retire-least-recently-used') {
+      const idle = (one: string) => (isLasting(one) ? limit.lastingIdleTimeout : limit.idleTimeout);
+      others.sort((a, b) => a.entry.endsAt - idle(a.handle) - (b.entry.endsAt - idle(b.handle)));
+    }
+    const retired = others.slice(0, Math.max(0, excess)).map((one) => one.handle);
+    for (const one of retired) {
+      this.#entries.delete(one);
+      this.#places.leave(one, options.standing?.places ?? []);
+    }
+    await this.create(handle, value, options);
+    return { status: 'created', retired };
   }
 
   async save(handle: string, value: StoredValue, options: SaveOptions): Promise<SaveOutcome> {
@@ -59,7 +98,20 @@ export class MemorySessionStore implements SessionStore {
     if (current !== options.expected) return { status: 'conflict', current: entry.value };
     entry.value = value;
     if (options.ttl !== undefined) entry.endsAt = this.clock.now() + options.ttl;
+    this.#places.leave(handle, options.leaves ?? []);
+    if (options.standing) this.#places.enter(handle, options.standing);
     return { status: 'saved' };
+  }
+
+  async replace(handle: string, value: StoredValue, options: ReplaceOptions) {
+    const { expected, ttl, leaves, next } = options;
+    const entry = this.#live(handle);
+    const isFirst = entry !== undefined && versionOf(entry.value) === expected;
+    if (isFirst && this.#live(next.handle)) return TAKEN;
+    // Both at once: nobody else comes in between.
+    const outcome = this.save(handle, value, { expected, ttl, leaves });
+    if (isFirst) void this.create(next.handle, next.value, next);
+    return outcome;
   }
 
   async touch(handle: string, ttl: number): Promise<boolean> {
@@ -69,10 +121,44 @@ export class MemorySessionStore implements SessionStore {
     return true;
   }
 
-  async delete(handle: string): Promise<StoredValue | undefined> {
+  async delete(handle: string, leaves: readonly Place[] = []): Promise<StoredValue | undefined> {
     const entry = this.#live(handle);
     this.#entries.delete(handle);
+    this.#places.leave(handle, leaves);
     return entry?.value;
+  }
+
+  async list(bucket: string, place: Place, { limit, after }: PlaceRange): Promise<PlacedValue[]> {
+    const newestFirst = this.#standing(bucket, place).reverse();
+    const known = newestFirst.findIndex(({ handle }) => handle === after?.handle);
+    const newer = newestFirst.filter(({ since }) => after && since > after.since).length;
+    const from = known < 0 ? newer : known + 1;
+    return newestFirst.slice(from, from + limit).map(({ handle, since, entry }) => ({
+      handle,
+      since,
+      head: entry.value.split('\n', 1)[0] as string,
+      remaining: entry.endsAt - this.clock.now(),
+    }));
+  }
+
+  async countIn(bucket: string, place: Place): Promise<number> {
+    const standing = this.#standing(bucket, place);
+    return standing.filter(({ entry }) => kindOf(entry.value) === LIVE).length;
+  }
+
+  async endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
+    const standing = this.#standing(bucket, place).filter(({ handle }) => handle !== except);
+    const ended = standing.filter(({ entry }) => kindOf(entry.value) === LIVE).length;
+    for (const { handle } of standing) {
+      this.#entries.delete(handle);
+      this.#places.leave(handle, [place]);
+    }
+    const values = standing.map(({ entry }) => entry.value);
+    return { ended, pointers: values.filter((value) => kindOf(value) !== LIVE) };
+  }
+
+  async *placesOf(index: string): AsyncGenerator<{ bucket: string; place: Place }> {
+    yield* this.#places.of(index);
   }
 
   async count(): Promise<number> {
@@ -92,6 +178,15 @@ export class MemorySessionStore implements SessionStore {
     return undefined;
   }
 
+  /** What stands in a place, oldest first; what has ended drops out. */
+  #standing(bucket: string, place: Place): { handle: string; since: number; entry: Entry }[] {
+    return this.#places.in(bucket, place).flatMap(({ handle, since }) => {
+      const entry = this.#live(handle);
+      if (!entry) this.#places.leave(handle, [place]);
+      return entry ? [{ handle, since, entry }] : [];
+    });
+  }
+
   /** The least recently used are the likeliest to have ended: a few looks per new session suffice. */
   #dropSomeExpired(): void {
     let looks = 4;
@@ -102,3 +197,5 @@ export class MemorySessionStore implements SessionStore {
     }
   }
 }
+
+const TAKEN = { status: 'taken' } as const;

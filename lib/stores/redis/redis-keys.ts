@@ -1,4 +1,5 @@
 import { bucketOfHandle } from '../../core/session-id.js';
+import type { Place } from '../../core/session-places.js';
 
 /**
  * Names of keys. The bucket stands in a hash tag, so that all keys of a bucket, and with them all
@@ -11,8 +12,34 @@ export class RedisKeys {
     return `{${this.prefix}:${bucketOfHandle(handle)}}:s:${handle}`;
   }
 
+  /** A sorted set of handles. */
+  place(bucket: string, place: Place): string {
+    return `{${this.prefix}:${bucket}}:${place}`;
+  }
+
+  /** What stood in a place when somebody began to end it all. */
+  ending(bucket: string, place: Place): string {
+    return `${this.place(bucket, place)}:ending`;
+  }
+
   /** Glob of all records; whatever the prefix has in it stands for itself. */
   get recordPattern(): string {
-    return `{${this.prefix.replace(/[\\*?[\]^-]/g, '\\$&')}:??}:s:*`;
+    return this.#pattern('s:*');
+  }
+
+  /** Glob of all places of an index. */
+  indexPattern(index: string): string {
+    return this.#pattern(`${index}:*`);
+  }
+
+  /** Bucket and place of a key. */
+  placeOf(key: string): { bucket: string; place: Place } {
+    const start = this.prefix.length + 2;
+    const place = key.slice(start + 4).replace(/:ending$/, '');
+    return { bucket: key.slice(start, start + 2), place };
+  }
+
+  #pattern(rest: string): string {
+    return `{${this.prefix.replace(/[\\*?[\]^-]/g, '\\$&')}:??}:${rest}`;
   }
 }

@@ -1,54 +1,270 @@
 import { createHash } from 'node:crypto';
+import { LIVE } from '../../core/session-record.js';
 import { VERSION_LENGTH } from '../../core/session-store.interface.js';
 
-/** A server-side script: all its keys in KEYS, its replies bulk strings and integers only. */
+/**
+ * A server-side script; its replies are bulk strings and integers only. All keys that the caller can
+ * know are in KEYS. Those that it cannot, the records whose handles stand in an index, are named by
+ * the index and lie in its slot.
+ */
 export interface RedisScript {
   readonly source: string;
   readonly sha: string;
-  readonly keys: number;
 }
 
-function script(keys: number, source: string): RedisScript {
-  return { keys, source, sha: createHash('sha1').update(source).digest('hex') };
+function script(...parts: readonly string[]): RedisScript {
+  const source = parts.join('\n');
+  return { source, sha: createHash('sha1').update(source).digest('hex') };
 }
 
 const LAST = VERSION_LENGTH - 1;
 
+/** Puts a handle into places, which stay as long as it can live. */
+const STAND = `local function stand(from, to, since, life, handle)
+  for i = from, to do
+    redis.call('ZADD', KEYS[i], since, handle)
+    if redis.call('PTTL', KEYS[i]) < tonumber(life) then redis.call('PEXPIRE', KEYS[i], life) end
+  end
+end
+local function leave(from, to, handle)
+  for i = from, to do redis.call('ZREM', KEYS[i], handle) end
+end`;
+
+/** KEYS record, places · ARGV value, ttl. 1 if it is free, 2 if this value is there already, 0 if it is taken. */
+const TAKE = `local function take()
+  local version = redis.call('GETRANGE', KEYS[1], 0, ${LAST})
+  if version == '' then return 1 end
+  if version == string.sub(ARGV[1], 1, ${VERSION_LENGTH}) then return 2 end
+  return 0
+end`;
+
 /**
- * KEYS record · ARGV value, ttl. 1 if stored, 0 if the key is taken. A create that is sent twice,
- * because its reply was lost, finds its own value.
+ * KEYS record, places · ARGV value, ttl, handle, since, life. 1 if stored, 0 if the key is taken. A
+ * create that is sent twice, because its reply was lost, finds its own value. On the way it looks at two
+ * of those that stand there: so places do not fill up with sessions that ended by time.
  */
 export const CREATE = script(
-  1,
-  `if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-if redis.call('GETRANGE', KEYS[1], 0, ${LAST}) == string.sub(ARGV[1], 1, ${VERSION_LENGTH}) then return 1 end
-return 0`,
+  STAND,
+  TAKE,
+  `local free = take()
+if free ~= 1 then return free == 2 and 1 or 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if not KEYS[2] then return 1 end
+local records = string.sub(KEYS[1], 1, -1 - #ARGV[3])
+for i = 2, #KEYS do
+  for _, other in ipairs(redis.call('ZRANDMEMBER', KEYS[i], 2)) do
+    if redis.call('EXISTS', records .. other) == 0 then redis.call('ZREM', KEYS[i], other) end
+  end
+end
+stand(2, #KEYS, ARGV[4], ARGV[5], ARGV[3])
+return 1`,
 );
+
+/**
+ * KEYS record, places · ARGV value, ttl, handle, since, life, index of the limited place in KEYS, max,
+ * policy, idle timeout, lasting idle timeout. 0 if the key is taken, 2 if there is no room; else 1 and
+ * the handles that gave way. Nothing is written before everything is decided, but for entries without
+ * a session.
+ */
+export const ADMIT = script(
+  STAND,
+  TAKE,
+  `local free = take()
+if free ~= 1 then return {free == 2 and 1 or 0} end
+local records = string.sub(KEYS[1], 1, -1 - #ARGV[3])
+local limited, max = KEYS[tonumber(ARGV[6])], tonumber(ARGV[7])
+local live, dead, reply = {}, {}, {1}
+if redis.call('ZCARD', limited) >= max then
+  for _, handle in ipairs(redis.call('ZRANGE', limited, 0, -1)) do
+    local left = redis.call('PTTL', records .. handle)
+    local idle = string.sub(handle, 1, 1) > 'f' and ARGV[10] or ARGV[9]
+    if left == -2 then
+      dead[#dead + 1] = handle
+    else
+      live[#live + 1] = {handle = handle, order = #live, used = left - tonumber(idle)}
+    end
+  end
+  local excess = #live - max + 1
+  if excess > 0 and ARGV[8] == 'reject' then return {2} end
+  if ARGV[8] == 'retire-least-recently-used' then
+    table.sort(live, function(a, b)
+      if a.used == b.used then return a.order < b.order end
+      return a.used < b.used
+    end)
+  end
+  for i = 1, excess do
+    dead[#dead + 1] = live[i].handle
+    reply[#reply + 1] = live[i].handle
+    redis.call('DEL', records .. live[i].handle)
+  end
+  for _, handle in ipairs(dead) do leave(2, #KEYS, handle) end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+stand(2, #KEYS, ARGV[4], ARGV[5], ARGV[3])
+return reply`,
+);
+
+/** Returns unless the record has the version that is expected. */
+const EXPECTED = `local version = redis.call('GETRANGE', KEYS[1], 0, ${LAST})
+if version ~= ARGV[1] then
+  if version == '' then return 0 end
+  if version == string.sub(ARGV[2], 1, ${VERSION_LENGTH}) then return 1 end
+  return redis.call('GET', KEYS[1])
+end`;
+
+const WRITE = `if ARGV[3] == '' then
+  redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end`;
 
 /**
  * KEYS record · ARGV expected version, value, ttl (empty: keep). 1 if stored, 0 if there is no
  * record, else the record that is there. A save that is sent twice finds its own version.
  */
-export const SAVE = script(
-  1,
-  `local version = redis.call('GETRANGE', KEYS[1], 0, ${LAST})
-if version == ARGV[1] then
-  if ARGV[3] == '' then
-    redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
-  else
-    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-  end
-  return 1
+export const SAVE = script(EXPECTED, WRITE, 'return 1');
+
+/** As SAVE · KEYS record, places that it leaves, places where it stands · ARGV …, handle, since, life, how many it leaves. */
+export const SAVE_AND_MOVE = script(
+  STAND,
+  EXPECTED,
+  WRITE,
+  `local left = 1 + tonumber(ARGV[7])
+leave(2, left, ARGV[4])
+stand(left + 1, #KEYS, ARGV[5], ARGV[6], ARGV[4])
+return 1`,
+);
+
+/**
+ * KEYS record, next record, places that the old handle leaves, places of the next · ARGV expected
+ * version, value, ttl, next value, next ttl, handle, next handle, since, life, how many it leaves.
+ * As SAVE, and 2 if the next key is taken. A session that stands in a place which is just being
+ * emptied is gone: it must not go on elsewhere.
+ */
+export const REPLACE = script(
+  STAND,
+  EXPECTED,
+  `if redis.call('EXISTS', KEYS[2]) == 1 then return 2 end
+local left = 2 + tonumber(ARGV[10])
+for i = 3, left do
+  if redis.call('ZSCORE', KEYS[i] .. ':ending', ARGV[6]) then return 0 end
 end
-if version == '' then return 0 end
-if version == string.sub(ARGV[2], 1, ${VERSION_LENGTH}) then return 1 end
-return redis.call('GET', KEYS[1])`,
+redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+stand(left + 1, #KEYS, ARGV[8], ARGV[9], ARGV[7])
+leave(3, left, ARGV[6])
+return 1`,
+);
+
+/** KEYS record, places · ARGV handle. The record, which is there no more, or nothing. */
+export const DELETE = script(
+  `local value = redis.call('GETDEL', KEYS[1])
+for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+return value`,
 );
 
 /** KEYS record. The record and the milliseconds that it still has, or nothing. */
 export const LOAD_REMAINING = script(
-  1,
   `local value = redis.call('GET', KEYS[1])
 if not value then return {} end
 return {value, redis.call('PTTL', KEYS[1])}`,
+);
+
+/** Where the records of a place's bucket are: beside it. */
+const RECORDS = `local records = string.sub(KEYS[1], 1, -1 - #ARGV[1]) .. 's:'`;
+
+/**
+ * KEYS place · ARGV the place's name, how many, handle and since of the session listed before (or
+ * nothing). Of each session, newest first: handle, since, head of the record, milliseconds left.
+ */
+export const LIST = script(
+  RECORDS,
+  `local from, reply, dead = 0, {}, {}
+if ARGV[3] ~= '' then
+  local rank = redis.call('ZREVRANK', KEYS[1], ARGV[3])
+  from = rank and rank + 1 or redis.call('ZCOUNT', KEYS[1], '(' .. ARGV[4], '+inf')
+end
+local wanted = tonumber(ARGV[2]) * 4
+while #reply < wanted do
+  local page = redis.call('ZREVRANGE', KEYS[1], from, from + (wanted - #reply) / 4 - 1, 'WITHSCORES')
+  if #page == 0 then break end
+  from = from + #page / 2
+  for i = 1, #page, 2 do
+    local key = records .. page[i]
+    local head = redis.call('GETRANGE', key, 0, 511)
+    if head == '' then
+      dead[#dead + 1] = page[i]
+    else
+      local ends = string.find(head, '\\n', 1, true)
+      if not ends and #head == 512 then
+        head = redis.call('GET', key)
+        ends = string.find(head, '\\n', 1, true)
+      end
+      reply[#reply + 1] = page[i]
+      reply[#reply + 1] = page[i + 1]
+      reply[#reply + 1] = ends and string.sub(head, 1, ends - 1) or head
+      reply[#reply + 1] = redis.call('PTTL', key)
+    end
+  end
+end
+for _, handle in ipairs(dead) do redis.call('ZREM', KEYS[1], handle) end
+return reply`,
+);
+
+/** KEYS place · ARGV the place's name, rank to begin at, how many. How many live, and how many entries dropped out. */
+export const COUNT_IN = script(
+  RECORDS,
+  `local live, dead = 0, {}
+local last = tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1
+local page = redis.call('ZRANGE', KEYS[1], ARGV[2], last)
+for _, handle in ipairs(page) do
+  local key = records .. handle
+  local kind = redis.call('GETRANGE', key, ${VERSION_LENGTH}, ${VERSION_LENGTH})
+  if kind == '${LIVE}' then live = live + 1 end
+  if kind == '' then dead[#dead + 1] = handle end
+end
+for _, handle in ipairs(dead) do redis.call('ZREM', KEYS[1], handle) end
+return {live, #dead, #page}`,
+);
+
+/**
+ * KEYS place, the place while it is emptied · ARGV the place's name, how many at once, '1' to begin,
+ * a handle that stays. Moves all entries aside at one moment, and ends some of them. How many
+ * are left, how many lived, and the pointers among them.
+ */
+export const END_IN = script(
+  RECORDS,
+  `local ending = KEYS[2]
+if ARGV[3] == '1' and redis.call('EXISTS', KEYS[1]) == 1 then
+  local since = ARGV[4] ~= '' and redis.call('ZSCORE', KEYS[1], ARGV[4])
+  local left = redis.call('PTTL', KEYS[1])
+  if redis.call('EXISTS', ending) == 1 then
+    local longest = math.max(left, redis.call('PTTL', ending))
+    redis.call('ZUNIONSTORE', ending, 2, ending, KEYS[1], 'AGGREGATE', 'MAX')
+    redis.call('PEXPIRE', ending, longest)
+    redis.call('DEL', KEYS[1])
+  else
+    redis.call('RENAME', KEYS[1], ending)
+  end
+  if since then
+    redis.call('ZREM', ending, ARGV[4])
+    redis.call('ZADD', KEYS[1], since, ARGV[4])
+    redis.call('PEXPIRE', KEYS[1], left)
+  end
+end
+local page = redis.call('ZRANGE', ending, 0, ARGV[2] - 1)
+local reply = {0, 0}
+for _, handle in ipairs(page) do
+  local key = records .. handle
+  local kind = redis.call('GETRANGE', key, ${VERSION_LENGTH}, ${VERSION_LENGTH})
+  if kind == '${LIVE}' then
+    reply[2] = reply[2] + 1
+  elseif kind ~= '' then
+    reply[#reply + 1] = redis.call('GET', key)
+  end
+  redis.call('UNLINK', key)
+end
+if #page > 0 then redis.call('ZREMRANGEBYRANK', ending, 0, #page - 1) end
+reply[1] = redis.call('ZCARD', ending)
+return reply`,
 );

@@ -1,18 +1,27 @@
+import { bucketOfHandle } from '../../core/session-id.js';
+import type { Place } from '../../core/session-places.js';
 import { LIVE } from '../../core/session-record.js';
 import {
   VERSION_LENGTH,
+  type Admission,
+  type CreateOptions,
+  type EndedInPlace,
+  type IndexedSessionStore,
   type LoadedValue,
   type LoadOptions,
+  type PlacedValue,
+  type PlaceLimit,
+  type PlaceRange,
+  type ReplaceOptions,
   type SaveOptions,
   type SaveOutcome,
-  type SessionStore,
   type StoredValue,
 } from '../../core/session-store.interface.js';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
 import { OneWriteATurn } from './one-write-a-turn.js';
 import { COMMAND_TIMEOUT, toUnavailable, type RedisClient } from './redis-client.js';
 import { RedisKeys } from './redis-keys.js';
-import { CREATE, LOAD_REMAINING, SAVE, type RedisScript } from './redis-scripts.js';
+import * as scripts from './redis-scripts.js';
 
 /** How the store uses a client. */
 export interface RedisStoreOptions {
@@ -22,8 +31,14 @@ export interface RedisStoreOptions {
   close?: () => Promise<void>;
 }
 
-/** Sessions in Redis: one string each, every verb one command. */
-export class RedisSessionStore implements SessionStore {
+/** Entries of a place that one script ends or counts: Redis answers others in between. */
+const BATCH = 500;
+
+/**
+ * Sessions in Redis: one string each, and a sorted set of handles for each place. Every verb is one
+ * command; emptying and counting places, and walking the key space, are some.
+ */
+export class RedisSessionStore implements IndexedSessionStore {
   readonly #client: RedisClient;
   readonly #keys: RedisKeys;
   readonly #deadline: number | undefined;
@@ -45,24 +60,71 @@ export class RedisSessionStore implements SessionStore {
       return value === null ? undefined : { value, remaining: touch };
     }
     if (options.remaining) {
-      const [value, remaining] = (await this.#run(LOAD_REMAINING, key)) as [string?, number?];
+      const [value, remaining] = (await this.#run(scripts.LOAD_REMAINING, [key])) as [
+        string?,
+        number?,
+      ];
       return value === undefined ? undefined : { value, remaining: Number(remaining) };
     }
     const value = await this.#bounded(this.#redis.get(key));
     return value === null ? undefined : { value };
   }
 
-  async create(handle: string, value: StoredValue, { ttl }: { ttl: number }): Promise<boolean> {
-    return Number(await this.#run(CREATE, this.#keys.record(handle), value, ttl)) === 1;
+  async create(handle: string, value: StoredValue, options: CreateOptions): Promise<boolean> {
+    const [keys, args] = this.#newRecord(handle, value, options);
+    return Number(await this.#run(scripts.CREATE, keys, ...args)) === 1;
+  }
+
+  async admit(
+    handle: string,
+    value: StoredValue,
+    { limit, ...options }: CreateOptions & { readonly limit: PlaceLimit },
+  ): Promise<Admission> {
+    const [keys, args] = this.#newRecord(handle, value, options);
+    // Lua counts from 1, and the record is the first.
+    const limited = (options.standing?.places.indexOf(limit.place) ?? -1) + 2;
+    const [status, ...retired] = (await this.#run(
+      scripts.ADMIT,
+      keys,
+      ...args,
+      limited,
+      limit.max,
+      limit.onLimit,
+      limit.idleTimeout,
+      limit.lastingIdleTimeout,
+    )) as [number, ...string[]];
+    if (Number(status) === 1) return { status: 'created', retired };
+    return { status: Number(status) === 2 ? 'full' : 'taken' };
   }
 
   async save(handle: string, value: StoredValue, options: SaveOptions): Promise<SaveOutcome> {
-    const { expected, ttl = '' } = options;
-    const reply = await this.#run(SAVE, this.#keys.record(handle), expected, value, ttl);
-    // A record is longer than an integer, and a client may give integers as strings.
-    if (typeof reply === 'string' && reply.length > 1)
-      return { status: 'conflict', current: reply };
-    return { status: Number(reply) === 1 ? 'saved' : 'gone' };
+    const { expected, ttl = '', standing, leaves = [] } = options;
+    const record = this.#keys.record(handle);
+    const args = [expected, value, ttl];
+    if (!standing && leaves.length === 0) {
+      return outcomeOf(await this.#run(scripts.SAVE, [record], ...args));
+    }
+    const { places = [], since = 0, life = 0 } = standing ?? {};
+    const keys = [record, ...this.#places(handle, leaves), ...this.#places(handle, places)];
+    const moved = [handle, since, life, leaves.length];
+    return outcomeOf(await this.#run(scripts.SAVE_AND_MOVE, keys, ...args, ...moved));
+  }
+
+  async replace(handle: string, value: StoredValue, options: ReplaceOptions) {
+    const { expected, ttl, leaves, next } = options;
+    const { places, since, life } = next.standing;
+    const reply = await this.#run(
+      scripts.REPLACE,
+      [
+        this.#keys.record(handle),
+        this.#keys.record(next.handle),
+        ...this.#places(handle, leaves),
+        ...this.#places(handle, places),
+      ],
+      ...[expected, value, ttl, next.value, next.ttl, handle, next.handle],
+      ...[since, life, leaves.length],
+    );
+    return String(reply) === '2' ? { status: 'taken' as const } : outcomeOf(reply);
   }
 
   async touch(handle: string, ttl: number): Promise<boolean> {
@@ -70,15 +132,70 @@ export class RedisSessionStore implements SessionStore {
     return Number(await this.#bounded(this.#redis.pexpire(key, ttl))) === 1;
   }
 
-  async delete(handle: string): Promise<StoredValue | undefined> {
-    const value = await this.#bounded(this.#redis.getdel(this.#keys.record(handle)));
-    return value ?? undefined;
+  async delete(handle: string, leaves: readonly Place[] = []): Promise<StoredValue | undefined> {
+    const record = this.#keys.record(handle);
+    const value =
+      leaves.length === 0
+        ? await this.#bounded(this.#redis.getdel(record))
+        : await this.#run(scripts.DELETE, [record, ...this.#places(handle, leaves)], handle);
+    return (value as StoredValue | null) ?? undefined;
+  }
+
+  async list(bucket: string, place: Place, range: PlaceRange): Promise<PlacedValue[]> {
+    const { limit, after } = range;
+    const key = this.#keys.place(bucket, place);
+    const args = [place, limit, after?.handle ?? '', after?.since ?? ''];
+    const reply = (await this.#run(scripts.LIST, [key], ...args)) as (string | number)[];
+    return Array.from({ length: reply.length / 4 }, (_, i) => {
+      const [handle, since, head, remaining] = reply.slice(4 * i, 4 * i + 4);
+      return {
+        handle: String(handle),
+        since: Number(since),
+        head: String(head),
+        remaining: Number(remaining),
+      };
+    });
+  }
+
+  async countIn(bucket: string, place: Place): Promise<number> {
+    const key = this.#keys.place(bucket, place);
+    let count = 0;
+    for (let from = 0, more = true; more;) {
+      const reply = await this.#run(scripts.COUNT_IN, [key], place, from, BATCH);
+      const [live, dropped, seen] = (reply as unknown[]).map(Number) as [number, number, number];
+      count += live;
+      from += seen - dropped;
+      more = seen === BATCH;
+    }
+    return count;
+  }
+
+  async endIn(bucket: string, place: Place, except = ''): Promise<EndedInPlace> {
+    const keys = [this.#keys.place(bucket, place), this.#keys.ending(bucket, place)];
+    let ended = 0;
+    const pointers: StoredValue[] = [];
+    for (let left = 1, begin = 1; left > 0; begin = 0) {
+      const reply = await this.#run(scripts.END_IN, keys, place, BATCH, begin, except);
+      const [rest, lived, ...found] = reply as [number, number, ...StoredValue[]];
+      left = Number(rest);
+      ended += Number(lived);
+      pointers.push(...found);
+    }
+    return { ended, pointers };
+  }
+
+  /** Walks the key space, as {@link count} does. */
+  async *placesOf(index: string): AsyncGenerator<{ bucket: string; place: Place }> {
+    for (const node of this.#masters) {
+      for await (const keys of this.#scan(node, this.#keys.indexPattern(index))) {
+        yield* keys.map((key) => this.#keys.placeOf(key));
+      }
+    }
   }
 
   /** Walks the key space with SCAN, on every master; never KEYS. */
   async count(): Promise<number> {
-    const nodes = this.#client.nodes?.('master') ?? [this.#client];
-    const counts = await Promise.all(nodes.map((node) => this.#countOn(node)));
+    const counts = await Promise.all(this.#masters.map((node) => this.#countOn(node)));
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
@@ -86,22 +203,29 @@ export class RedisSessionStore implements SessionStore {
     await this.#bounded(this.#redis.ping());
   }
 
+  get #masters(): RedisClient[] {
+    return this.#client.nodes?.('master') ?? [this.#client];
+  }
+
   async #countOn(node: RedisClient): Promise<number> {
-    const clientPrefix = this.#client.options?.keyPrefix ?? '';
-    const pattern = clientPrefix + this.#keys.recordPattern;
+    // SCAN may tell a key twice.
     const live = new Set<string>();
+    for await (const keys of this.#scan(node, this.#keys.recordPattern)) {
+      await Promise.all(keys.map(async (key) => (await this.#isLive(key)) && live.add(key)));
+    }
+    return live.size;
+  }
+
+  /** Keys as this store names them; the server has them with the client's prefix. */
+  async *#scan(node: RedisClient, pattern: string): AsyncGenerator<string[]> {
+    const clientPrefix = this.#client.options?.keyPrefix ?? '';
     let cursor = '0';
     do {
-      const [next, keys] = await this.#bounded(node.scan(cursor, 'MATCH', pattern, 'COUNT', 1_000));
-      await Promise.all(
-        // SCAN may tell a key twice, and tells it as the server has it.
-        keys.map(
-          async (key) => (await this.#isLive(key.slice(clientPrefix.length))) && live.add(key),
-        ),
-      );
+      const page = node.scan(cursor, 'MATCH', clientPrefix + pattern, 'COUNT', 1_000);
+      const [next, keys] = await this.#bounded(page);
+      yield keys.map((key) => key.slice(clientPrefix.length));
       cursor = String(next);
     } while (cursor !== '0');
-    return live.size;
   }
 
   async #isLive(key: string): Promise<boolean> {
@@ -115,11 +239,26 @@ export class RedisSessionStore implements SessionStore {
     return this.#client;
   }
 
-  #run(script: RedisScript, ...args: (string | number)[]): Promise<unknown> {
+  #newRecord(handle: string, value: StoredValue, { ttl, standing }: CreateOptions) {
+    const { places = [], since = 0, life = 0 } = standing ?? {};
+    const keys = [this.#keys.record(handle), ...this.#places(handle, places)];
+    return [keys, [value, ttl, handle, since, life]] as const;
+  }
+
+  #places(handle: string, places: readonly Place[]): string[] {
+    const bucket = bucketOfHandle(handle);
+    return places.map((place) => this.#keys.place(bucket, place));
+  }
+
+  #run(
+    { sha, source }: scripts.RedisScript,
+    keys: readonly string[],
+    ...args: (string | number)[]
+  ): Promise<unknown> {
     return this.#bounded(
-      this.#redis.evalsha(script.sha, script.keys, ...args).catch((error: Error) => {
+      this.#redis.evalsha(sha, keys.length, ...keys, ...args).catch((error: Error) => {
         if (!error.message.startsWith('NOSCRIPT')) throw error;
-        return this.#redis.eval(script.source, script.keys, ...args);
+        return this.#redis.eval(source, keys.length, ...keys, ...args);
       }),
     );
   }
@@ -128,6 +267,12 @@ export class RedisSessionStore implements SessionStore {
   #bounded<T>(reply: Promise<T>): Promise<T> {
     return (this.#deadline === undefined ? reply : inTime(reply, this.#deadline)).catch(refuse);
   }
+}
+
+/** A record is longer than an integer, and a client may give integers as strings. */
+function outcomeOf(reply: unknown): SaveOutcome {
+  if (typeof reply === 'string' && reply.length > 1) return { status: 'conflict', current: reply };
+  return { status: Number(reply) === 1 ? 'saved' : 'gone' };
 }
 
 function refuse(error: unknown): never {

@@ -1,0 +1,192 @@
+import { bucketName, bucketOf, bucketOfHandle, isLasting } from './session-id.js';
+import type { SessionClient, SessionGrants } from './session-identity.js';
+import type { SessionIndex } from './session-index.js';
+import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
+import { actingPlace, actorPlace, principalPlace } from './session-places.js';
+import { decodeHead, decodeRecord } from './session-record.js';
+import { claimsOf, listOf } from './session-renewal.js';
+import type { PlacedValue, StoredValue } from './session-store.interface.js';
+import type { Session, SessionGrantOptions } from './session.js';
+
+/** A session as its user or an administrator may see it. Nothing in it lets anybody use the session. */
+export interface ListedSession {
+  /** Names it, for `revoke`. */
+  readonly handle: string;
+  readonly principal: string | undefined;
+  /** What people call the device. */
+  readonly label: string | undefined;
+  /** Kind of client, as given at login. */
+  readonly clientKind: string | undefined;
+  /** Address and software of the client at its login; for people, not for decisions. */
+  readonly client: SessionClient;
+  /** When it began, was authenticated, was last used, and will end, in milliseconds since the epoch. */
+  readonly createdAt: number;
+  readonly authenticatedAt: number | undefined;
+  readonly lastAccessedAt: number;
+  readonly expiresAt: number;
+  readonly roles: readonly string[];
+  /** Proven factors. */
+  readonly factors: readonly string[];
+  /** Who really acts, if somebody acts as the principal. */
+  readonly actor: string | undefined;
+  readonly rememberMe: boolean;
+  /** The session of the request that asks. */
+  readonly current: boolean;
+}
+
+/** Which part of a list: newest logins first. */
+export interface ListSessionsOptions {
+  /** At most so many, 1 to 1000. @default 100 */
+  limit?: number;
+  /** The last session of the part before. @default none: from the newest */
+  after?: Pick<ListedSession, 'handle' | 'authenticatedAt'>;
+}
+
+/** What sessions of a principal need to know of the request that asks. */
+export interface PrincipalSessionsParts {
+  readonly index: SessionIndex;
+  readonly lifetime: SessionLifetime;
+  readonly now: () => number;
+  /** Handle of the session that asks. */
+  readonly current: () => string | undefined;
+}
+
+/**
+ * The sessions of one principal: to be shown, to be ended, to be told of new grants. From
+ * `SessionService.forPrincipal(principal)`.
+ *
+ * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) from all methods if the store keeps no indexes
+ * @example const devices = await sessions.forPrincipal('alice').list();
+ */
+export class PrincipalSessions {
+  readonly #bucket: string;
+
+  constructor(
+    readonly principal: string,
+    private readonly parts: PrincipalSessionsParts,
+  ) {
+    this.#bucket = bucketName(bucketOf(principal));
+  }
+
+  /** The sessions, those with the newest login first; one round trip. */
+  async list(options: ListSessionsOptions = {}): Promise<ListedSession[]> {
+    const { limit = 100, after } = options;
+    if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) {
+      throw new TypeError('list({ limit }): use a whole number from 1 to 1000');
+    }
+    const place = principalPlace(this.principal);
+    const range = {
+      limit,
+      after: after && { handle: after.handle, since: after.authenticatedAt ?? 0 },
+    };
+    const found = await this.parts.index.list(this.#bucket, place, range);
+    return found.flatMap((placed) => listed(placed, this.parts) ?? []);
+  }
+
+  /** How many sessions there are. */
+  count(): Promise<number> {
+    return this.parts.index.countIn(this.#bucket, principalPlace(this.principal));
+  }
+
+  /** Ends one session; `false` if the principal has none with this handle. */
+  async revoke(handle: string): Promise<boolean> {
+    return this.#isOurs(handle) && this.parts.index.endOne(handle, this.principal);
+  }
+
+  /** Ends all sessions but one, and tells how many there were. */
+  async revokeOthers(session: Pick<Session, 'handle'>): Promise<number> {
+    return this.#endAll(session.handle);
+  }
+
+  /**
+   * Ends all sessions, and tells how many there were. When it resolves, none that existed at the
+   * moment of the call serves another request, nor does one that such a session went on as under a new
+   * id. Logins after that moment live. Sessions in which the principal acts as another one end, too.
+   */
+  async revokeAll(): Promise<number> {
+    return this.#endAll();
+  }
+
+  /**
+   * Changes what the principal may do in all their sessions: what is given replaces what was. Their next
+   * requests see it, and get a new id.
+   *
+   * @returns how many sessions were changed
+   * @example await sessions.forPrincipal('alice').updateGrants({ roles: ['editor'] });
+   */
+  async updateGrants(grants: SessionGrantOptions): Promise<number> {
+    const { roles, permissions, claims } = grants;
+    const changed: Partial<SessionGrants> = {
+      ...(roles && { roles: listOf('roles', roles) }),
+      ...(permissions && { permissions: listOf('permissions', permissions) }),
+      ...(claims && { claims: claimsOf(claims) }),
+    };
+    return this.parts.index.amendAll(this.#bucket, principalPlace(this.principal), (header) =>
+      header.identity?.principal === this.principal
+        ? { ...header, identity: { ...header.identity, ...changed }, renew: true }
+        : undefined,
+    );
+  }
+
+  /** Names a session for people; `false` if the principal has none with this handle. */
+  async setLabel(handle: string, label: string): Promise<boolean> {
+    if (!this.#isOurs(handle)) return false;
+    return this.parts.index.amend(handle, (header) =>
+      header.identity?.principal === this.principal
+        ? { ...header, identity: { ...header.identity, label } }
+        : undefined,
+    );
+  }
+
+  #isOurs(handle: string): boolean {
+    return typeof handle === 'string' && bucketOfHandle(handle) === this.#bucket;
+  }
+
+  async #endAll(except?: string): Promise<number> {
+    const { index } = this.parts;
+    const own = await index.endIn(this.#bucket, principalPlace(this.principal), except);
+    // Where they act as others, their session stands beside the others' and here only a trace of it.
+    const acting = actingPlace(this.principal);
+    const traces = await index.list(this.#bucket, acting, { limit: 1_000 });
+    const pointers = [...own.pointers, ...traces.map(({ head }) => head)];
+    const buckets = new Set(pointers.flatMap(bucketOfSuccessor));
+    let { ended } = own;
+    for (const bucket of buckets) {
+      ended += (await index.endIn(bucket, actorPlace(this.principal), except)).ended;
+    }
+    if (traces.length > 0) await index.endIn(this.#bucket, acting);
+    return ended;
+  }
+}
+
+function bucketOfSuccessor(pointer: StoredValue): string[] {
+  const record = decodeRecord(pointer);
+  return record?.kind === 'retired' ? [bucketOfHandle(record.successor)] : [];
+}
+
+/** What stands in a place as it may be shown; `undefined` for what is no session. */
+export function listed(
+  { handle, head, remaining }: PlacedValue,
+  { lifetime, now, current }: Omit<PrincipalSessionsParts, 'index'>,
+): ListedSession | undefined {
+  const header = decodeHead(head);
+  const at = now();
+  if (!header || header.absoluteEnd <= at) return undefined;
+  const { identity, createdAt } = header;
+  return {
+    handle,
+    principal: identity?.principal,
+    label: identity?.label,
+    clientKind: identity?.clientKind,
+    client: identity?.client ?? {},
+    createdAt,
+    authenticatedAt: identity?.authenticatedAt,
+    lastAccessedAt: lastAccessOf(header, at + remaining, lifetime.idleTimeout(handle)),
+    expiresAt: Math.min(header.absoluteEnd, at + remaining),
+    roles: identity?.roles ?? [],
+    factors: Object.keys(identity?.factors ?? {}),
+    actor: identity?.actor?.principal,
+    rememberMe: isLasting(handle),
+    current: handle === current(),
+  };
+}

@@ -1,0 +1,97 @@
+import type { Clock } from './clock.js';
+import type { EncodedContents } from './session-changes.js';
+import type { SessionIdentity } from './session-identity.js';
+import { isLasting } from './session-id.js';
+import type { SessionLifetime } from './session-lifetime.js';
+import { declaredPlace, placesOfIdentity, type Place } from './session-places.js';
+import { encodeLive, nextVersion, type LiveRecord, type RecordHeader } from './session-record.js';
+import type { SessionState } from './session-state.js';
+import type { Standing, StoredValue } from './session-store.interface.js';
+import { SessionTooLargeError } from './session.errors.js';
+import type { SessionData } from './session.js';
+
+/** What a declared index looks at. */
+export interface IndexedSession {
+  readonly principal: string | undefined;
+  readonly roles: readonly string[];
+  readonly permissions: readonly string[];
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly data: SessionData & Record<string, unknown>;
+}
+
+/** Under which values a session stands in an index; nothing: it does not. */
+export type SessionIndexer = (
+  session: IndexedSession,
+) => string | readonly string[] | null | undefined;
+
+/** What drafting needs. */
+export interface SessionDrafterParts {
+  readonly clock: Clock;
+  readonly lifetime: SessionLifetime;
+  /** Largest stored value, in bytes. */
+  readonly maxBytes: number;
+  /** Indexes that the application declared. */
+  readonly indexes?: Readonly<Record<string, SessionIndexer>> | undefined;
+  /** Rejects data that violates the application's schema. */
+  readonly validate?: ((data: Record<string, unknown>) => void | Promise<void>) | undefined;
+}
+
+/** A record that is ready to be written. */
+export interface Draft {
+  readonly value: StoredValue;
+  readonly ttl: number;
+  readonly now: number;
+  readonly record: LiveRecord;
+  readonly contents: EncodedContents;
+  readonly standing: Standing;
+}
+
+/** Encodes and checks what a commit writes, before anything is written. */
+export class SessionDrafter {
+  constructor(private readonly parts: SessionDrafterParts) {}
+
+  /** What a session is going to be under a handle. */
+  async draft(state: SessionState, handle: string): Promise<Draft> {
+    const { clock, lifetime, maxBytes, validate } = this.parts;
+    const { encoded } = state;
+    if (encoded && validate) await validate(state.changes.data);
+    const contents = encoded ?? state.changes.encodeAll();
+    const now = clock.now();
+    const header = state.header(now, lifetime.absoluteEnd(now, isLasting(handle)));
+    if (this.parts.indexes) header.declared = this.#declared(header.identity, state);
+    const version = nextVersion(state.record?.version);
+    const value = encodeLive(version, header, contents.flashText, contents.dataText);
+    const bytes = Buffer.byteLength(value);
+    if (bytes > maxBytes) throw new SessionTooLargeError(bytes, maxBytes);
+    const { flashText, dataText } = contents;
+    const record: LiveRecord = { kind: 'live', version, header, flashText, dataText };
+    const ttl = lifetime.timeToLive(now, header.absoluteEnd, handle);
+    return { value, ttl, now, record, contents, standing: standingOf(header, now) };
+  }
+
+  #declared(identity: SessionIdentity | undefined, state: SessionState): Place[] {
+    const { principal, roles = [], permissions = [], claims = {} } = identity ?? {};
+    const data = state.changes.data as IndexedSession['data'];
+    const session: IndexedSession = { principal, roles, permissions, claims, data };
+    return Object.entries(this.parts.indexes ?? {}).flatMap(([name, valuesOf]) => {
+      const values = [valuesOf(session) ?? []].flat();
+      return values.map((value) => declaredPlace(name, String(value)));
+    });
+  }
+}
+
+/** All places of a session. */
+export const placesOf = ({ identity, declared = [] }: RecordHeader): Place[] => [
+  ...placesOfIdentity(identity),
+  ...declared,
+];
+
+/** When a session began to belong where it stands. */
+export const sinceOf = ({ identity, createdAt }: RecordHeader): number =>
+  identity?.authenticatedAt ?? createdAt;
+
+export const standingOf = (header: RecordHeader, now: number): Standing => ({
+  places: placesOf(header),
+  since: sinceOf(header),
+  life: Math.max(1, header.absoluteEnd - now),
+});

@@ -1,0 +1,154 @@
+import { BUCKETS } from './session-id.js';
+import { declaredPlace, idpSessionPlace, PRINCIPAL, type Place } from './session-places.js';
+import { encodeLive, nextVersion, type RecordHeader } from './session-record.js';
+import type { SessionReader } from './session-reader.js';
+import {
+  isIndexed,
+  type EndedInPlace,
+  type IndexedSessionStore,
+  type PlacedValue,
+  type PlaceRange,
+  type SessionStore,
+} from './session-store.interface.js';
+import { SessionConflictError, SessionUnavailableError } from './session.errors.js';
+import type { SessionWriter } from './session-writer.js';
+
+/** By what sessions can be looked for: indexes that the application declared, and `idpSession`. */
+export type SessionQuery = Readonly<Record<string, string>>;
+
+/** A header as it is to be; `undefined` if the session is none to be changed. */
+type Amendment = (header: RecordHeader) => RecordHeader | undefined;
+
+/** Rounds of an amendment before it gives up; each lost round means that a request wrote first. */
+const ROUNDS = 50;
+/** Sessions that are asked about at the same time. */
+const WIDTH = 64;
+
+/** What is done with sessions by where they stand. Places of any value exist in every bucket. */
+export class SessionIndex {
+  constructor(
+    private readonly store: SessionStore,
+    private readonly reader: SessionReader,
+    private readonly writer: SessionWriter,
+    private readonly declared: readonly string[],
+  ) {}
+
+  list(bucket: string, place: Place, range: PlaceRange): Promise<PlacedValue[]> {
+    return this.#store.list(bucket, place, range);
+  }
+
+  countIn(bucket: string, place: Place): Promise<number> {
+    return this.#store.countIn(bucket, place);
+  }
+
+  endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
+    return this.#store.endIn(bucket, place, except);
+  }
+
+  /** Ends the session of a handle, if it is this principal's. */
+  async endOne(handle: string, principal: string): Promise<boolean> {
+    const record = await this.reader.read(handle);
+    if (record?.header.identity?.principal !== principal) return false;
+    return this.writer.end(handle, record);
+  }
+
+  /** Sessions in all buckets, at most so many. */
+  async find(query: SessionQuery, limit: number): Promise<PlacedValue[]> {
+    const place = this.#placeOf(query);
+    const found: PlacedValue[] = [];
+    for (let i = 0; i < BUCKETS.length && found.length < limit; i += WIDTH) {
+      const range = { limit: limit - found.length };
+      const some = BUCKETS.slice(i, i + WIDTH).map((bucket) => this.#all(bucket, place, range));
+      found.push(...(await Promise.all(some)).flat());
+    }
+    return found.slice(0, limit);
+  }
+
+  /** Ends sessions in all buckets, and tells how many there were. */
+  async endWhere(query: SessionQuery): Promise<number> {
+    const place = this.#placeOf(query);
+    const store = this.#store;
+    let ended = 0;
+    for (let i = 0; i < BUCKETS.length; i += WIDTH) {
+      const some = BUCKETS.slice(i, i + WIDTH).map((bucket) => store.endIn(bucket, place));
+      for (const one of await Promise.all(some)) ended += one.ended;
+    }
+    return ended;
+  }
+
+  /** Ends the sessions of all principals, and tells how many there were. */
+  async endAllPrincipals(): Promise<number> {
+    const store = this.#store;
+    let ended = 0;
+    for await (const { bucket, place } of store.placesOf(PRINCIPAL)) {
+      ended += (await store.endIn(bucket, place)).ended;
+    }
+    return ended;
+  }
+
+  /** Changes the headers of all sessions in a place, and tells how many were changed. */
+  async amendAll(bucket: string, place: Place, amend: Amendment): Promise<number> {
+    let changed = 0;
+    for (let after: PlacedValue | undefined; ;) {
+      const some = await this.#store.list(bucket, place, { limit: WIDTH, after });
+      const done = await Promise.all(some.map(({ handle }) => this.amend(handle, amend)));
+      changed += done.filter(Boolean).length;
+      after = some.at(-1);
+      if (some.length < WIDTH) return changed;
+    }
+  }
+
+  /**
+   * Changes the header of a session by compare-and-set; `false` if there is none to be changed. One that
+   * got a new id meanwhile is changed under that.
+   */
+  async amend(handle: string, amend: Amendment): Promise<boolean> {
+    let value = (await this.store.load(handle))?.value;
+    for (let round = 0; round < ROUNDS; round++) {
+      const record = value === undefined ? undefined : this.reader.decode(value, handle);
+      if (record?.kind === 'retired') {
+        handle = record.successor;
+        value = (await this.store.load(handle))?.value;
+        continue;
+      }
+      const header = record && amend(record.header);
+      if (!record || !header) return false;
+      const { version: expected, flashText, dataText } = record;
+      const amended = encodeLive(nextVersion(expected), header, flashText, dataText);
+      const outcome = await this.store.save(handle, amended, { expected });
+      if (outcome.status !== 'conflict') return outcome.status === 'saved';
+      value = outcome.current;
+    }
+    throw new SessionConflictError();
+  }
+
+  async #all(bucket: string, place: Place, { limit }: PlaceRange): Promise<PlacedValue[]> {
+    const all: PlacedValue[] = [];
+    while (all.length < limit) {
+      const size = Math.min(1_000, limit - all.length);
+      const some = await this.#store.list(bucket, place, { limit: size, after: all.at(-1) });
+      all.push(...some);
+      if (some.length < size) break;
+    }
+    return all;
+  }
+
+  #placeOf(query: SessionQuery): Place {
+    const [[name, value], another] = Object.entries(query) as [[string?, string?], unknown];
+    if (name === undefined || typeof value !== 'string' || another) {
+      throw new TypeError('look for sessions by one value, such as { idpSession: "…" }');
+    }
+    if (name === 'idpSession') return idpSessionPlace(value);
+    if (this.declared.includes(name)) return declaredPlace(name, value);
+    throw new SessionUnavailableError(
+      `There is no index "${name}": declare it in the option "indexes" of SessionModule.`,
+    );
+  }
+
+  get #store(): IndexedSessionStore {
+    if (isIndexed(this.store)) return this.store;
+    throw new SessionUnavailableError(
+      'The store keeps no indexes, so sessions cannot be found by whose they are: give it the methods of IndexedSessionStore.',
+    );
+  }
+}
