@@ -1,9 +1,11 @@
 export { SessionModule, type SessionModuleAsyncOptions } from './session.module.js';
 export { SessionService, type CreateSessionOptions } from './session.service.js';
-export { SESSION_STORE } from './session.constants.js';
+export { getSessionServiceToken, SESSION_STORE } from './session.constants.js';
 
 export {
+  Accounts,
   AllowAnonymous,
+  InjectSessionService,
   InjectSessionStore,
   PassiveSession,
   Principal,
@@ -12,19 +14,41 @@ export {
   SessionId,
   type SessionParamOptions,
   SkipSession,
+  UseSession,
 } from './access/session.decorators.js';
+export {
+  RequireAssurance,
+  RequireFactor,
+  RequireFresh,
+  RequirePermission,
+  RequireRole,
+  type AnyOrAll,
+} from './access/require.decorators.js';
 export { SessionGuard } from './access/session.guard.js';
 export { SessionInterceptor } from './access/session.interceptor.js';
+export type { SessionAccount, SessionAccounts } from './http/session-accounts.js';
 export { SessionHttpException } from './http/session-http.exception.js';
 
 export type {
   AuthenticateOptions,
   SaveSessionOptions,
   SessionData,
+  SessionGrantOptions,
   SessionKey,
   SessionValue,
+  SwitchPrincipalOptions,
 } from './core/session.js';
 export type { Clock } from './core/clock.js';
+export type {
+  ListedSession,
+  ListSessionsOptions,
+  PrincipalSessions,
+} from './core/principal-sessions.js';
+export type { SessionClient } from './core/session-identity.js';
+export type { IndexedSession, SessionIndexer } from './core/session-draft.js';
+export type { SessionQuery } from './core/session-index.js';
+export type { LimitedSession, MaxSessions } from './core/session-limit.js';
+export type { Place } from './core/session-places.js';
 export type { Duration } from './core/duration.js';
 export type { SessionCodec } from './core/session-codec.interface.js';
 export type {
@@ -34,11 +58,22 @@ export type {
 } from './core/session-id-transport.interface.js';
 export {
   VERSION_LENGTH,
+  type Admission,
+  type CreateOptions,
+  type EndedInPlace,
+  type IndexedSessionStore,
   type LoadedValue,
   type LoadOptions,
+  type OnLimit,
+  type PlacedValue,
+  type PlaceLimit,
+  type PlaceRange,
+  type Replacement,
+  type ReplaceOptions,
   type SaveOptions,
   type SaveOutcome,
   type SessionStore,
+  type Standing,
   type StoredValue,
 } from './core/session-store.interface.js';
 export {
@@ -49,21 +84,28 @@ export {
   SessionError,
   SessionForbiddenError,
   SessionFormatError,
+  SessionLimitError,
   SessionNotLoadedError,
   SessionOptionsError,
   SessionRequiredError,
   SessionSerializationError,
+  SessionStepUpError,
   SessionStoreUnavailableError,
   SessionTooLargeError,
   SessionUnavailableError,
   type SessionErrorCode,
+  type StepUp,
 } from './core/session.errors.js';
 export type {
   ExcludedRoutes,
+  RememberMeOptions,
   SessionCookieOptions,
+  SessionFeatureOptions,
   SessionModuleOptions,
   SessionModuleOptionsFactory,
+  SessionPolicy,
   SessionRoutes,
+  TimeoutPreset,
   TransportName,
 } from './options/session-module.options.js';
 export {

@@ -17,14 +17,26 @@ import { fastifyMiddleware, mountOnFastify } from './http/mount-fastify.js';
 import { SessionHost } from './http/session-host.js';
 import { describeSessionPolicy } from './options/describe-session-policy.js';
 import type { ResolvedSessionOptions } from './options/resolve-session-options.js';
-import type { SessionModuleOptions } from './options/session-module.options.js';
-import { SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
+import type {
+  SessionFeatureOptions,
+  SessionModuleOptions,
+} from './options/session-module.options.js';
+import {
+  getSessionServiceToken,
+  SESSION_MODULE_OPTIONS,
+  SESSION_OPTIONS,
+  SESSION_STORE,
+} from './session.constants.js';
 import { ConfigurableModuleClass, type ASYNC_OPTIONS_TYPE } from './session.module-definition.js';
-import { sessionProviders } from './session.providers.js';
+import { featureProviders, sessionProviders } from './session.providers.js';
 import { SessionService } from './session.service.js';
 
 /** Options of `forRootAsync`: `useFactory`, `useClass` or `useExisting`, with `imports` and `inject`. */
 export type SessionModuleAsyncOptions = typeof ASYNC_OPTIONS_TYPE;
+
+/** Where named sessions are made; Nest tells one from the other by what is provided. */
+@Module({})
+class SessionFeatureModule {}
 
 /** Applications that have sessions: a second module would take requests from the first. */
 const mounted = new WeakSet<object>();
@@ -39,7 +51,14 @@ const mounted = new WeakSet<object>();
  */
 @Module({
   providers: sessionProviders,
-  exports: [SessionService, SessionGuard, SESSION_STORE],
+  exports: [
+    SessionService,
+    SessionGuard,
+    SESSION_STORE,
+    SESSION_OPTIONS,
+    SESSION_MODULE_OPTIONS,
+    SessionHost,
+  ],
 })
 export class SessionModule
   extends ConfigurableModuleClass
@@ -75,6 +94,27 @@ export class SessionModule
       ]);
     }
     return super.forRootAsync(options);
+  }
+
+  /**
+   * Further sessions beside those of `forRoot`, with a cookie, timeouts and keys of their own: such as
+   * those of an administration, or of another realm of users. A route chooses them by
+   * `@UseSession(name)`, a parameter by `@Session.of(name)`; `@InjectSessionService(name)` injects
+   * their service.
+   *
+   * @example SessionModule.forFeature('admin', { idleTimeout: '10m', cookie: { path: '/' } })
+   */
+  static forFeature(name: string, options: SessionFeatureOptions = {}): DynamicModule {
+    if (!/^[a-zA-Z][\w-]{0,31}$/.test(name)) {
+      throw new SessionOptionsError([
+        `forFeature: the name ${JSON.stringify(name)} cannot be used: use a letter, then letters, digits, '_' or '-', 32 in all`,
+      ]);
+    }
+    return {
+      module: SessionFeatureModule,
+      providers: featureProviders(name, options),
+      exports: [getSessionServiceToken(name)],
+    };
   }
 
   /** Only where `forRoutes` or `exclude` are given: then Nest decides which routes match. */

@@ -8,20 +8,32 @@ import { SessionLifetime } from './core/session-lifetime.js';
 import { SessionLimit } from './core/session-limit.js';
 import { SessionManager } from './core/session-manager.js';
 import type { SessionStore } from './core/session-store.interface.js';
+import { SessionOptionsError } from './core/session.errors.js';
 import { CookieTransport } from './http/cookie.transport.js';
 import { AuthorizationTransport, HeaderTransport } from './http/header.transport.js';
 import { SessionHost } from './http/session-host.js';
+import type { SessionLaneParts } from './http/session-lane.js';
+import { describeSessionPolicy } from './options/describe-session-policy.js';
 import {
   resolveSessionOptions,
   type ResolvedSessionOptions,
 } from './options/resolve-session-options.js';
-import type { SessionModuleOptions } from './options/session-module.options.js';
+import type {
+  SessionFeatureOptions,
+  SessionModuleOptions,
+} from './options/session-module.options.js';
 import { Keyring } from './security/keyring.js';
 import { HmacSessionIdSigner } from './security/session-id.signer.js';
-import { SESSION_MODULE_OPTIONS, SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
+import {
+  getSessionServiceToken,
+  SESSION_MODULE_OPTIONS,
+  SESSION_OPTIONS,
+  SESSION_STORE,
+} from './session.constants.js';
 import { SessionService } from './session.service.js';
 import { MemorySessionStore } from './stores/memory/memory-session.store.js';
 import { openRedisStore } from './stores/redis/open-redis-store.js';
+import { RedisSessionStore } from './stores/redis/redis-session.store.js';
 
 const logger = new Logger('SessionModule');
 
@@ -78,12 +90,110 @@ function createManager(options: ResolvedSessionOptions, store: SessionStore): Se
 }
 
 function createHost(options: ResolvedSessionOptions, manager: SessionManager): SessionHost {
+  return new SessionHost(createLane(options, manager), options);
+}
+
+function createLane(
+  options: ResolvedSessionOptions,
+  manager: SessionManager,
+  name?: string,
+): SessionLaneParts {
+  const { assurance, policy, accounts: max, cookie } = options;
   const now = () => options.clock.now();
   const transports = options.transports.map((transport): SessionIdTransport => {
-    if (transport === 'cookie') return new CookieTransport(options.cookie, now);
+    if (transport === 'cookie') return new CookieTransport(cookie, now);
     if (transport === 'x-auth-token') return new HeaderTransport('X-Auth-Token');
     if (transport === 'authorization') return new AuthorizationTransport();
     return transport;
   });
-  return new SessionHost(manager, transports, options);
+  const parked = { ...cookie, name: `${cookie.name}-accounts` };
+  const parking = max > 1 ? { transport: new CookieTransport(parked, now), max } : undefined;
+  const channels = options.transports.map((one) =>
+    one === 'cookie' ? `cookie ${cookie.name}` : one,
+  );
+  return { name, manager, transports, channels, parking, assurance, policy };
+}
+
+/** What `SessionModule.forFeature` consists of. */
+export const featureProviders = (name: string, options: SessionFeatureOptions): Provider[] => {
+  const feature = Symbol(`session feature ${name}`);
+  return [
+    {
+      provide: feature,
+      useFactory: (
+        host: SessionHost,
+        main: ResolvedSessionOptions,
+        store: SessionStore,
+        given?: SessionModuleOptions,
+      ) => openFeature(name, options, { host, main, store, given }),
+      inject: [
+        SessionHost,
+        SESSION_OPTIONS,
+        SESSION_STORE,
+        { token: SESSION_MODULE_OPTIONS, optional: true },
+      ],
+    },
+    {
+      provide: getSessionServiceToken(name),
+      useFactory: ({ service }: SessionFeature) => service,
+      inject: [feature],
+    },
+  ];
+};
+
+/** Named sessions, as far as Nest has to know them. */
+interface SessionFeature {
+  readonly service: SessionService;
+  onApplicationShutdown(): Promise<void>;
+}
+
+interface Root {
+  readonly host: SessionHost;
+  readonly main: ResolvedSessionOptions;
+  readonly store: SessionStore;
+  readonly given?: SessionModuleOptions | undefined;
+}
+
+async function openFeature(
+  name: string,
+  options: SessionFeatureOptions,
+  { host, main, store, given }: Root,
+): Promise<SessionFeature> {
+  const keyPrefix = options.keyPrefix ?? `${main.keyPrefix}.${name}`;
+  const ownStore = options.redis !== undefined || options.store !== undefined;
+  const resolved = resolveSessionOptions({
+    ...given,
+    redis: undefined,
+    forRoutes: undefined,
+    exclude: undefined,
+    loading: undefined,
+    clock: main.clock,
+    ...options,
+    keyPrefix,
+    cookie: { ...given?.cookie, name: `${main.cookie.name}-${name}`, ...options.cookie },
+    ...(!ownStore && { store: storeBeside(store, keyPrefix, main) }),
+  });
+  const opened = await openStore(resolved);
+  const manager = createManager(resolved, opened);
+  host.add(createLane(resolved, manager, name));
+  logger.log(`${name}: ${describeSessionPolicy(resolved)}`);
+  return {
+    service: new SessionService(manager),
+    onApplicationShutdown: async () => {
+      if (ownStore) await opened.close?.();
+    },
+  };
+}
+
+/** Named sessions live apart from all others: an id of one kind opens none of another. */
+function storeBeside(
+  store: SessionStore,
+  keyPrefix: string,
+  { clock }: ResolvedSessionOptions,
+): SessionStore {
+  if (store instanceof RedisSessionStore) return store.withPrefix(keyPrefix);
+  if (store instanceof MemorySessionStore) return new MemorySessionStore(clock);
+  throw new SessionOptionsError([
+    'forFeature cannot keep its sessions apart in the store of forRoot: give it a `store` or `redis` of its own',
+  ]);
 }

@@ -40,8 +40,8 @@ export class SessionService {
    * on routes that have none. Not loaded: `await session.load()` before you read it.
    */
   current(): Session | undefined {
-    const corridor = currentCorridor(this.#manager);
-    return corridor?.skipped ? undefined : corridor?.session;
+    const corridor = currentCorridor();
+    return corridor?.skipped ? undefined : corridor?.laneOf(this.#manager)?.session;
   }
 
   /**

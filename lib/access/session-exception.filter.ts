@@ -1,7 +1,7 @@
 import { Catch, type ArgumentsHost } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { SessionError } from '../core/session.errors.js';
-import { RETRY_AFTER, toHttpException } from '../http/session-http.exception.js';
+import { challengeOf, RETRY_AFTER, toHttpException } from '../http/session-http.exception.js';
 
 /**
  * Answers errors of ours that come from an application's own guards and middleware. In contexts
@@ -14,8 +14,10 @@ export class SessionExceptionFilter extends BaseExceptionFilter {
     const outage = error.code === 'SESSION_STORE_UNAVAILABLE';
     const adapter = this.httpAdapterHost?.httpAdapter;
     const response: unknown = host.switchToHttp().getResponse();
-    if (adapter && outage && !adapter.isHeadersSent(response)) {
-      adapter.setHeader(response, 'Retry-After', RETRY_AFTER);
+    const challenge = challengeOf(error);
+    if (adapter && !adapter.isHeadersSent(response)) {
+      if (outage) adapter.setHeader(response, 'Retry-After', RETRY_AFTER);
+      if (challenge !== undefined) adapter.setHeader(response, 'WWW-Authenticate', challenge);
     }
     super.catch(toHttpException(error), host);
   }

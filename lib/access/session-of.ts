@@ -1,15 +1,26 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { LiveSession } from '../core/live-session.js';
-import type { Session } from '../core/session.js';
+import type { SessionRequirement } from '../core/session-requirement.js';
 import { SessionUnavailableError } from '../core/session.errors.js';
 import { corridorOf, currentCorridor, type SessionCorridor } from '../http/session-corridor.js';
-import { ALLOW_ANONYMOUS, PASSIVE_SESSION, SKIP_SESSION } from '../session.constants.js';
+import type { SessionLane } from '../http/session-lane.js';
+import {
+  ALLOW_ANONYMOUS,
+  PASSIVE_SESSION,
+  REQUIREMENTS,
+  SESSION_NAME,
+  SKIP_SESSION,
+} from '../session.constants.js';
 
 /** What decorators say about a route; a handler's word wins over its class's. */
 export interface RouteTraits {
   readonly allowAnonymous: boolean;
   readonly passive: boolean;
   readonly skip: boolean;
+  /** Which sessions the route goes by; `undefined`: those of `forRoot`. */
+  readonly name: string | undefined;
+  /** Of class and handler together; a handler that lets everybody pass drops its class's. */
+  readonly requirements: readonly SessionRequirement[];
 }
 
 const known = new WeakMap<object, WeakMap<object, RouteTraits>>();
@@ -21,17 +32,25 @@ export function traitsOf(context: ExecutionContext): RouteTraits {
   let ofHandler = known.get(handler);
   if (!ofHandler) known.set(handler, (ofHandler = new WeakMap()));
   let traits = ofHandler.get(controller);
-  if (!traits) {
-    const has = (key: string): boolean =>
-      Reflect.getMetadata(key, handler) ?? Reflect.getMetadata(key, controller) ?? false;
-    traits = {
-      allowAnonymous: has(ALLOW_ANONYMOUS),
-      passive: has(PASSIVE_SESSION),
-      skip: has(SKIP_SESSION),
-    };
-    ofHandler.set(controller, traits);
-  }
+  if (!traits) ofHandler.set(controller, (traits = readTraits(handler, controller)));
   return traits;
+}
+
+function readTraits(handler: object, controller: object): RouteTraits {
+  const said = <T>(key: string): T | undefined =>
+    Reflect.getMetadata(key, handler) ?? Reflect.getMetadata(key, controller);
+  const open =
+    Reflect.getMetadata(ALLOW_ANONYMOUS, handler) ?? Reflect.getMetadata(SKIP_SESSION, handler);
+  const required = [...(open ? [] : [controller]), handler].map(
+    (place) => (Reflect.getMetadata(REQUIREMENTS, place) ?? []) as SessionRequirement[],
+  );
+  return {
+    allowAnonymous: said<boolean>(ALLOW_ANONYMOUS) ?? false,
+    passive: said<boolean>(PASSIVE_SESSION) ?? false,
+    skip: said<boolean>(SKIP_SESSION) ?? false,
+    name: said<string>(SESSION_NAME),
+    requirements: required.flat(),
+  };
 }
 
 /** The corridor of the request that a context stands for; `undefined` where the request has none. */
@@ -41,12 +60,11 @@ export function corridorIn(context: ExecutionContext): SessionCorridor | undefin
 }
 
 /**
- * The session that a context belongs to, loaded. Whoever asks first decides by the route's traits
- * whether the request counts as activity; all share one load.
+ * The lane of the session that a context belongs to, or of the one that is named.
  *
  * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) where there is no session
  */
-export async function sessionOf(context: ExecutionContext): Promise<Session> {
+export function laneOf(context: ExecutionContext, name?: string): SessionLane {
   const corridor = corridorIn(context);
   const traits = traitsOf(context);
   if (!corridor || traits.skip) {
@@ -54,10 +72,20 @@ export async function sessionOf(context: ExecutionContext): Promise<Session> {
       'This route has no session: check @SkipSession(), and `forRoutes` and `exclude` of SessionModule.',
     );
   }
-  const { session } = corridor;
+  return corridor.lane(name ?? traits.name);
+}
+
+/**
+ * The session that a context belongs to, or the one that is named, loaded. Whoever asks first decides by
+ * the route's traits whether the request counts as activity; all share one load.
+ *
+ * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) where there is no session
+ */
+export async function sessionOf(context: ExecutionContext, name?: string): Promise<LiveSession> {
+  const { session } = laneOf(context, name);
   const state = LiveSession.stateOf(session);
   if (!state.loaded) {
-    state.passive = traits.passive;
+    state.passive = traitsOf(context).passive;
     await session.load();
   }
   return session;

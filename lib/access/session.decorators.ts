@@ -11,11 +11,13 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Session as LiveSession } from '../core/session.js';
 import {
   ALLOW_ANONYMOUS,
+  getSessionServiceToken,
   PASSIVE_SESSION,
+  SESSION_NAME,
   SESSION_STORE,
   SKIP_SESSION,
 } from '../session.constants.js';
-import { sessionOf } from './session-of.js';
+import { laneOf, sessionOf } from './session-of.js';
 import { SessionGuard } from './session.guard.js';
 
 type Pipe = Type<PipeTransform> | PipeTransform;
@@ -35,14 +37,38 @@ const sessionParam = createParamDecorator(async (key: string | undefined, contex
   return key === undefined ? session : session.get(key);
 });
 
+/** Of each name a decorator of its own: Nest keeps the argument of a decorator for keys and pipes. */
+const namedSessionParam = (name: string) =>
+  createParamDecorator(async (key: string | undefined, context) => {
+    const session = await sessionOf(context, name);
+    return key === undefined ? session : session.get(key);
+  });
+
 /**
  * Injects the session, or one of its attributes; pipes and Standard Schemas work as with `@Body()`.
  *
  * @example cart(@Session() session: Session) { session.set('cart', []); }
  * @example cart(@Session('cart') cart: Cart | undefined) { return cart ?? []; }
  */
-export function Session(...args: (string | Pipe | SessionParamOptions)[]): ParameterDecorator {
-  const inject = (sessionParam as (...args: unknown[]) => ParameterDecorator)(...args);
+export function Session(...args: SessionParamArguments): ParameterDecorator {
+  return injecting(sessionParam, args);
+}
+
+/**
+ * Injects the session that `SessionModule.forFeature` has named, or one of its attributes.
+ *
+ * @example users(@Session.of('admin') session: Session) { return session.principal; }
+ */
+Session.of = (name: string, ...args: SessionParamArguments): ParameterDecorator =>
+  injecting(namedSessionParam(name), args);
+
+type SessionParamArguments = (string | Pipe | SessionParamOptions)[];
+
+function injecting(
+  param: ReturnType<typeof namedSessionParam>,
+  args: SessionParamArguments,
+): ParameterDecorator {
+  const inject = (param as (...args: unknown[]) => ParameterDecorator)(...args);
   return (target, method, index) => {
     inject(target, method, index);
     forgetDesignType(target, method, index);
@@ -68,6 +94,26 @@ export const SessionId = createParamDecorator(
 export const Principal = createParamDecorator(
   async (_: unknown, context) => (await sessionOf(context)).principal,
 );
+
+/**
+ * Injects the accounts of this browser, where the option `accounts` allows for several.
+ *
+ * @example list(@Accounts() accounts: SessionAccounts) { return accounts.list(); }
+ */
+export const Accounts = createParamDecorator((_: unknown, context) => laneOf(context).accounts);
+
+/**
+ * This route goes by the sessions that `SessionModule.forFeature` has named: what is injected, what guards
+ * judge.
+ *
+ * @example \@UseSession('admin') \@RequireSession() \@Controller('admin')
+ */
+export const UseSession = (name: string): MethodDecorator & ClassDecorator =>
+  SetMetadata(SESSION_NAME, name);
+
+/** Injects the `SessionService` of the sessions that `SessionModule.forFeature` has named. */
+export const InjectSessionService = (name: string): ParameterDecorator & PropertyDecorator =>
+  Inject(getSessionServiceToken(name));
 
 /** Only authenticated sessions: 401 with `code: 'SESSION_REQUIRED'` for others. */
 export const RequireSession = (): MethodDecorator & ClassDecorator =>

@@ -1,19 +1,23 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { isGrant, refusalOf } from '../core/session-requirement.js';
 import { SessionForbiddenError, SessionRequiredError } from '../core/session.errors.js';
 import type { Session } from '../core/session.js';
-import { toHttpException } from '../http/session-http.exception.js';
-import { sessionOf, traitsOf } from './session-of.js';
+import { challengeOf, toHttpException } from '../http/session-http.exception.js';
+import { corridorIn, laneOf, sessionOf, traitsOf } from './session-of.js';
 
 /**
  * Lets only authenticated sessions pass: 401 with `code: 'SESSION_REQUIRED'` otherwise, 503 while
  * the store is down (a 401 would make clients log their users out). Use it on a route, a
  * controller, or everywhere as `APP_GUARD`, with `@AllowAnonymous()` for exceptions.
  *
+ * It also judges what `@RequireRole` and its like ask for: 403 where logging in does not help, 401 with
+ * `code: 'SESSION_STEP_UP_REQUIRED'`, a hint and a challenge where it does; and asks the option `policy`.
+ *
  * Override its methods to change what counts.
  *
  * @example
- * class AdminGuard extends SessionGuard {
- *   protected override isAllowed(session: Session) { return session.roles.includes('admin'); }
+ * class StaffGuard extends SessionGuard {
+ *   protected override isAllowed(session: Session) { return session.claims.staff === true; }
  * }
  */
 @Injectable()
@@ -22,18 +26,24 @@ export class SessionGuard implements CanActivate {
     if (this.shouldSkip(context)) return true;
     try {
       const session = await sessionOf(context);
+      const lane = laneOf(context);
+      // A class and its method may both ask for the guard.
+      if (lane.hasPassed(this.constructor, context.getHandler())) return true;
       if (!(await this.isAuthenticated(session, context))) this.refuseAnonymous(session, context);
-      if (!(await this.isAllowed(session, context))) this.refuseForbidden(session, context);
+      await this.#judge(session, context);
+      lane.passed(this.constructor, context.getHandler());
       return true;
     } catch (error) {
+      const corridor = corridorIn(context);
+      if (corridor) corridor.challenge = challengeOf(error);
       throw toHttpException(error);
     }
   }
 
   /** Routes that the guard lets everybody pass. @default those with `@AllowAnonymous()` or `@SkipSession()` */
   protected shouldSkip(context: ExecutionContext): boolean {
-    const { allowAnonymous, skip } = traitsOf(context);
-    return allowAnonymous || skip;
+    const { allowAnonymous, skip, requirements } = traitsOf(context);
+    return allowAnonymous || (skip && requirements.length === 0);
   }
 
   /** Whether somebody is logged in. @default the session has a principal */
@@ -44,9 +54,9 @@ export class SessionGuard implements CanActivate {
     return session.principal !== undefined;
   }
 
-  /** Whether the principal may do this; `false` answers 403. @default always */
-  protected isAllowed(_session: Session, _context: ExecutionContext): boolean | Promise<boolean> {
-    return true;
+  /** Whether the principal may do this; `false` answers 403. @default what the option `policy` says */
+  protected isAllowed(session: Session, context: ExecutionContext): boolean | Promise<boolean> {
+    return laneOf(context).parts.policy?.(session, context) ?? true;
   }
 
   /** @throws SessionRequiredError (`SESSION_REQUIRED`) */
@@ -57,5 +67,19 @@ export class SessionGuard implements CanActivate {
   /** @throws SessionForbiddenError (`SESSION_FORBIDDEN`) */
   protected refuseForbidden(_session: Session, _context: ExecutionContext): never {
     throw new SessionForbiddenError();
+  }
+
+  /** First what no login helps with: nobody is asked for a factor only to be refused after it. */
+  async #judge(session: Session, context: ExecutionContext): Promise<void> {
+    const { requirements } = traitsOf(context);
+    const { manager, assurance } = laneOf(context).parts;
+    const by = { now: manager.now(), assurance };
+    const grants = requirements.filter(isGrant);
+    if (grants.some((one) => refusalOf(one, session, by))) this.refuseForbidden(session, context);
+    if (!(await this.isAllowed(session, context))) this.refuseForbidden(session, context);
+    for (const requirement of requirements) {
+      const refusal = refusalOf(requirement, session, by);
+      if (refusal) throw refusal;
+    }
   }
 }

@@ -27,7 +27,7 @@ export class SessionInterceptor implements NestInterceptor {
     const corridor = corridorIn(context);
     if (!corridor) return next.handle();
     const rethrow = (error: unknown): never => {
-      if (error instanceof SessionStoreUnavailableError) corridor.unavailable = true;
+      if (error instanceof SessionStoreUnavailableError) corridor.main.unavailable = true;
       throw toHttpException(error);
     };
     const before = this.#prepare(context, corridor);

@@ -3,6 +3,8 @@ export interface TransportRequest {
   header(name: string): string | undefined;
   /** True if the client's connection is encrypted, as far as the adapter trusts its proxies. */
   readonly secure: boolean;
+  /** The client's network address, as far as the adapter trusts its proxies. */
+  readonly address: string | undefined;
 }
 
 /** What a transport may write to a response. */
@@ -19,12 +21,18 @@ export interface TransportResponse {
 export interface SessionIdTransport {
   /** All tokens that came this way; usually none or one. */
   read(request: TransportRequest): readonly string[];
-  /** Hands the client its token, and says in `Vary` what the answer depends on. `endsAt` is the session's absolute end, in ms since the epoch. */
+  /**
+   * Hands the client its token, and says in `Vary` what the answer depends on.
+   *
+   * @param endsAt the session's absolute end, in milliseconds since the epoch
+   * @param lasting the session was to be remembered: the client should keep the token until then
+   */
   write(
     request: TransportRequest,
     response: TransportResponse,
     token: string,
     endsAt: number,
+    lasting: boolean,
   ): void;
   /** Makes the client forget its token. */
   clear(request: TransportRequest, response: TransportResponse): void;

@@ -55,6 +55,19 @@ export class SessionManager implements SessionKeeper {
     return this.parts.signer.sign(id);
   }
 
+  /** The ids of tokens, without those that do not prove right. */
+  idsOf(tokens: readonly string[]): string[] {
+    const looked = tokens.slice(0, MAX_TOKENS).map((token) => this.parts.signer.verify(token)?.id);
+    return [...new Set(looked.filter((id) => id !== undefined))];
+  }
+
+  /** When a session that begins now ends at the latest, in milliseconds since the epoch. */
+  latestEnd(): number {
+    const now = this.now();
+    const { lifetime } = this.parts;
+    return Math.max(lifetime.absoluteEnd(now), lifetime.absoluteEnd(now, true));
+  }
+
   /** Stores a session now, also one without any contents. */
   async store(session: LiveSession): Promise<void> {
     const state = LiveSession.stateOf(session);

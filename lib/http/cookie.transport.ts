@@ -37,11 +37,12 @@ export class CookieTransport implements SessionIdTransport {
     response: TransportResponse,
     token: string,
     endsAt: number,
+    lasting: boolean,
   ): void {
     const maxAge = Math.max(1, Math.floor((endsAt - this.now()) / 1_000));
     this.#send(request, response, {
       value: token,
-      ...(this.cookie.persistent && { maxAge }),
+      ...((lasting || this.cookie.persistent) && { maxAge }),
     });
   }
 

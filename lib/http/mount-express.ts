@@ -5,7 +5,7 @@ import type { SessionHost } from './session-host.js';
 type Next = (error?: unknown) => void;
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
 
-type ExpressRequest = IncomingMessage & { readonly secure?: boolean };
+type ExpressRequest = IncomingMessage & { readonly secure?: boolean; readonly ip?: string };
 
 interface ExpressApplication {
   /** The prototype of this application's requests. */
@@ -33,5 +33,9 @@ class ExpressTransportRequest extends RawTransportRequest<ExpressRequest> {
   /** As far as `trust proxy` believes what a proxy says. */
   get secure(): boolean {
     return this.raw.secure === true;
+  }
+
+  get address(): string | undefined {
+    return this.raw.ip;
   }
 }

@@ -12,6 +12,7 @@ type Next = (error?: unknown) => void;
 interface FastifyRequest {
   readonly raw: IncomingMessage;
   readonly protocol: string;
+  readonly ip: string;
 }
 
 interface FastifyReply {
@@ -110,6 +111,10 @@ class FastifyTransportRequest extends RawTransportRequest<FastifyRawRequest> {
   /** As far as `trustProxy` believes what a proxy says. */
   get secure(): boolean {
     return this.raw[FASTIFY_REQUEST]?.protocol === 'https';
+  }
+
+  get address(): string | undefined {
+    return this.raw[FASTIFY_REQUEST]?.ip ?? this.raw.socket.remoteAddress;
   }
 }
 

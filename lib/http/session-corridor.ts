@@ -1,14 +1,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import type {
-  SessionIdTransport,
   TransportRequest,
   TransportResponse,
 } from '../core/session-id-transport.interface.js';
-import { LiveSession } from '../core/live-session.js';
+import type { LiveSession } from '../core/live-session.js';
 import type { SessionManager } from '../core/session-manager.js';
 import type { SessionState } from '../core/session-state.js';
+import { SessionUnavailableError } from '../core/session.errors.js';
 import { RETRY_AFTER } from './session-http.exception.js';
+import { SessionLane, type SessionLaneParts } from './session-lane.js';
 
 /** On the raw request itself: a WeakMap costs every collection of garbage, 20 µs a request under load. */
 const CORRIDOR = Symbol('session corridor');
@@ -28,14 +29,8 @@ export function corridorOf(request: object): SessionCorridor | undefined {
   return (((request as RequestLike).raw ?? request) as RawRequest)[CORRIDOR];
 }
 
-/**
- * The corridor of the request in whose course this runs; with a manager, only if it is of the
- * same application: a process may run several.
- */
-export function currentCorridor(manager?: SessionManager): SessionCorridor | undefined {
-  const corridor = current.getStore();
-  return manager === undefined || corridor?.manager === manager ? corridor : undefined;
-}
+/** The corridor of the request in whose course this runs. */
+export const currentCorridor = (): SessionCorridor | undefined => current.getStore();
 
 /** Runs what follows in a request inside its corridor. */
 export function enterCorridor(raw: object, corridor: SessionCorridor, next: () => void): void {
@@ -43,57 +38,81 @@ export function enterCorridor(raw: object, corridor: SessionCorridor, next: () =
   current.run(corridor, next);
 }
 
+/** The sessions that an application knows: that of `forRoot`, and those of `forFeature` by their names. */
+export interface KnownSessions {
+  readonly main: SessionLaneParts;
+  readonly named: ReadonlyMap<string, SessionLaneParts>;
+}
+
 /**
- * What stands between one request and its session: the token is read when the session is first
- * asked for, the session is committed once before the headers leave, the token goes back.
+ * What stands between one request and its session, or sessions: nothing of the answer leaves before all
+ * of them are stored, and what the client is told of its tokens is told once.
  */
 export class SessionCorridor {
-  #session: LiveSession | undefined;
-  #arrivedBy: SessionIdTransport;
+  /** The session of `forRoot`. */
+  readonly main: SessionLane;
+  #others: SessionLane[] | undefined;
   #failed = false;
   /** The answer waits for the commit. */
   committing = false;
   /** The route has no session: nothing is written, nothing is sent. */
   skipped = false;
-  /** An outage that the session does not know of, met by `SessionService`. */
-  unavailable = false;
   /** Pending while an asynchronous handler of an event stream may still change the session. */
   handling: Promise<void> | undefined;
+  /** What a refusal asks for, as in RFC 9110, section 11.6.1. */
+  challenge: string | undefined;
   /** Done: commit and answer happen once. */
   answered = false;
 
   constructor(
-    readonly manager: SessionManager,
-    private readonly transports: readonly SessionIdTransport[],
+    private readonly known: KnownSessions,
     private readonly request: TransportRequest,
   ) {
-    this.#arrivedBy = transports[0] as SessionIdTransport;
+    this.main = new SessionLane(known.main, request);
   }
 
-  /** The session of this request. No I/O. */
+  /** The session of a name. No I/O. */
+  lane(name: string | undefined): SessionLane {
+    if (name === undefined) return this.main;
+    const parts = this.known.named.get(name);
+    if (!parts) {
+      throw new SessionUnavailableError(
+        `There are no sessions named "${name}": import SessionModule.forFeature('${name}', …).`,
+      );
+    }
+    return this.#laneOf(parts);
+  }
+
+  /** The session of a manager, if it is of this application: a process may run several. */
+  laneOf(manager: SessionManager): SessionLane | undefined {
+    if (this.main.parts.manager === manager) return this.main;
+    const parts = [...this.known.named.values()].find((one) => one.manager === manager);
+    return parts && this.#laneOf(parts);
+  }
+
+  /** The session of `forRoot`. No I/O. */
   get session(): LiveSession {
-    return (this.#session ??= this.#open());
+    return this.main.session;
   }
 
-  /** What is known about the session, if anybody has asked for it. */
+  /** What is known about it, if anybody has asked for it. */
   get state(): SessionState | undefined {
-    return this.#session && LiveSession.stateOf(this.#session);
+    return this.main.state;
   }
 
   /** True if nothing has to be written before the headers leave. */
   get settled(): boolean {
-    const { state } = this;
-    if (!state || this.#failed || this.skipped) return true;
-    return !state.mayNeedCommit && !isLoading(state) && !this.handling;
+    if (this.#failed || this.skipped) return true;
+    return this.main.settled && !this.handling && this.#othersSettled;
   }
 
   /** Writes what the request changed. A failure is final: the end of the request does not try again. */
   async commit(): Promise<void> {
     this.committing = true;
     try {
-      if (this.state && isLoading(this.state)) await this.#handlerStarted(this.state);
+      for (const lane of this.#lanes) if (lane.isLoading) await handlerStarted(lane.state);
       if (this.handling) await Promise.race([this.handling, patience()]);
-      await this.#session?.save();
+      for (const lane of this.#lanes) await lane.commit();
     } catch (error) {
       this.#failed = true;
       throw error;
@@ -102,21 +121,19 @@ export class SessionCorridor {
     }
   }
 
-  /** Tells the client what became of its token; at most once. */
+  /** Tells the client what became of its tokens; at most once. */
   answer(response: TransportResponse): void {
     if (this.answered) return;
     this.answered = true;
-    const { state } = this;
-    if (this.unavailable || state?.unavailable) response.replace('Retry-After', RETRY_AFTER);
-    if (!state || this.skipped || state.tokenChange === 'keep') return;
-    const failed = this.#failed || state.abandoned;
-    // What was stored before the failure has an id that the client must get; in an outage it keeps its own.
-    if (failed && (state.unavailable || state.tokenChange !== 'set' || !state.record)) return;
-    if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);
-    else {
-      const token = this.manager.tokenOf(state.storedId as string);
-      this.#arrivedBy.write(this.request, response, token, state.absoluteEnd);
+    if (this.challenge !== undefined) response.append('WWW-Authenticate', this.challenge);
+    const lanes = this.#lanes;
+    if (lanes.some((lane) => lane.unavailable || lane.state?.unavailable)) {
+      response.replace('Retry-After', RETRY_AFTER);
     }
+    if (this.skipped) return;
+    let told = false;
+    for (const lane of lanes) told = lane.answer(response) || told;
+    if (!told) return;
     // A cache that kept this answer would hand the session to somebody else (CVE-2023-30861).
     if (!/\bprivate\b|\bno-store\b/i.test(String(response.header('cache-control') ?? ''))) {
       response.replace('Cache-Control', 'no-store');
@@ -128,28 +145,30 @@ export class SessionCorridor {
     return 'SessionCorridor';
   }
 
-  /**
-   * Nest sends the headers of an event stream while the session that its handler asked for is still
-   * being read: they wait until the handler has run.
-   */
-  async #handlerStarted(state: SessionState): Promise<void> {
-    await state.loading;
-    await new Promise(setImmediate);
+  get #lanes(): readonly SessionLane[] {
+    return this.#others ? [this.main, ...this.#others] : [this.main];
   }
 
-  #open(): LiveSession {
-    for (const transport of this.transports) {
-      const tokens = transport.read(this.request);
-      if (tokens.length === 0) continue;
-      this.#arrivedBy = transport;
-      return this.manager.open(tokens);
-    }
-    return this.manager.open([]);
+  get #othersSettled(): boolean {
+    return this.#others === undefined || this.#others.every((lane) => lane.settled);
   }
+
+  #laneOf(parts: SessionLaneParts): SessionLane {
+    let lane = this.#others?.find((one) => one.parts === parts);
+    if (!lane) (this.#others ??= []).push((lane = new SessionLane(parts, this.request)));
+    return lane;
+  }
+}
+
+/**
+ * Nest sends the headers of an event stream while the session that its handler asked for is still
+ * being read: they wait until the handler has run.
+ */
+async function handlerStarted(state: SessionState | undefined): Promise<void> {
+  await state?.loading;
+  await new Promise(setImmediate);
 }
 
 /** Milliseconds that the headers of an event stream wait at most for its handler. */
 const HANDLER_PATIENCE = 1_000;
 const patience = () => delay(HANDLER_PATIENCE, undefined, { ref: false });
-
-const isLoading = (state: SessionState): boolean => !state.loaded && state.loading !== undefined;

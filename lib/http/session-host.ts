@@ -1,16 +1,13 @@
 import type { ServerResponse } from 'node:http';
 import { LiveSession } from '../core/live-session.js';
-import type {
-  SessionIdTransport,
-  TransportRequest,
-} from '../core/session-id-transport.interface.js';
-import type { SessionManager } from '../core/session-manager.js';
-import { SessionUnavailableError } from '../core/session.errors.js';
+import type { TransportRequest } from '../core/session-id-transport.interface.js';
+import { SessionOptionsError, SessionUnavailableError } from '../core/session.errors.js';
 import type { ResolvedSessionOptions } from '../options/resolve-session-options.js';
 import { ExpressSessionViews } from './express-session-view.js';
 import { gateResponse } from './response-gate.js';
 import { corridorOf, enterCorridor, SessionCorridor } from './session-corridor.js';
 import { toHttpException } from './session-http.exception.js';
+import type { SessionLaneParts } from './session-lane.js';
 
 type Next = (error?: unknown) => void;
 
@@ -20,15 +17,41 @@ export class SessionHost {
   readonly #eager: boolean;
   /** Which routes have a session is decided by Nest's own middleware matching. */
   readonly routed: boolean;
+  /** Sessions beside those of `forRoot`. */
+  readonly named = new Map<string, SessionLaneParts>();
 
   constructor(
-    private readonly manager: SessionManager,
-    private readonly transports: readonly SessionIdTransport[],
+    readonly main: SessionLaneParts,
     options: Pick<ResolvedSessionOptions, 'cookie' | 'loading' | 'forRoutes' | 'exclude'>,
   ) {
     this.#views = new ExpressSessionViews(options.cookie);
     this.#eager = options.loading === 'eager';
     this.routed = options.forRoutes !== undefined || options.exclude !== undefined;
+  }
+
+  /**
+   * Sessions of another name.
+   *
+   * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) if their tokens would be taken for others
+   */
+  add(lane: SessionLaneParts): void {
+    const name = lane.name as string;
+    const others = [this.main, ...this.named.values()];
+    const shared = others.flatMap(({ channels }) =>
+      channels.filter((one) => lane.channels.includes(one)),
+    );
+    if (this.named.has(name)) {
+      throw new SessionOptionsError([
+        `forFeature('${name}') is imported more than once: do it once`,
+      ]);
+    }
+    if (shared.length > 0) {
+      const channel = typeof shared[0] === 'string' ? shared[0] : 'a transport of the application';
+      throw new SessionOptionsError([
+        `forFeature('${name}') and other sessions send their tokens by the same way (${channel}): give it a cookie name or a transport of its own`,
+      ]);
+    }
+    this.named.set(name, lane);
   }
 
   /** Opens the corridor of a request and runs the rest of it inside. */
@@ -40,7 +63,7 @@ export class SessionHost {
     onFailure: Next,
   ): void {
     if (corridorOf(raw)) return next();
-    const corridor = new SessionCorridor(this.manager, this.transports, request);
+    const corridor = new SessionCorridor(this, request);
     gateResponse(response, corridor, (error) => onFailure(toHttpException(error)));
     enterCorridor(raw, corridor, this.#eager ? () => loadFirst(corridor, next) : next);
   }

@@ -1,11 +1,18 @@
 import { HttpException, Logger } from '@nestjs/common';
 import { STATUS_CODES } from 'node:http';
-import { SessionError, type SessionErrorCode } from '../core/session.errors.js';
+import {
+  SessionError,
+  SessionRequiredError,
+  SessionStepUpError,
+  type SessionErrorCode,
+} from '../core/session.errors.js';
 
 /** Which status an error of ours has at the face; what is not here is the server's own fault: 500. */
 const STATUS: Partial<Record<SessionErrorCode, number>> = {
   SESSION_REQUIRED: 401,
+  SESSION_STEP_UP_REQUIRED: 401,
   SESSION_FORBIDDEN: 403,
+  SESSION_LIMIT_REACHED: 409,
   SESSION_CONFLICT: 409,
   SESSION_TOO_LARGE: 413,
   SESSION_STORE_UNAVAILABLE: 503,
@@ -30,8 +37,26 @@ export class SessionHttpException extends HttpException {
   ) {
     const error = STATUS_CODES[status];
     const message = status === 500 ? 'Internal server error' : cause.message;
-    super({ statusCode: status, code, message, error }, status, { cause });
+    const stepUp = cause instanceof SessionStepUpError ? { stepUp: cause.stepUp } : {};
+    super({ statusCode: status, code, message, error, ...stepUp }, status, { cause });
   }
+}
+
+/**
+ * What a 401 asks for, as the value of `WWW-Authenticate`: a login, or, in the words of RFC 9470, to prove
+ * more or once more. `undefined` for errors that no proof helps with.
+ */
+export function challengeOf(error: unknown): string | undefined {
+  if (error instanceof SessionRequiredError) return 'Session error="login_required"';
+  if (!(error instanceof SessionStepUpError)) return undefined;
+  const { maxAge, factors, assurance } = error.stepUp;
+  const asked = [
+    'Session error="insufficient_user_authentication"',
+    maxAge !== undefined && `max_age="${maxAge}"`,
+    factors && `factor="${factors.join(' ')}"`,
+    assurance !== undefined && `acr_values="aal${assurance}"`,
+  ];
+  return asked.filter(Boolean).join(', ');
 }
 
 /** An error of ours with its status; any other error as it is. The only place that knows statuses. */

@@ -189,6 +189,15 @@ export interface SessionModuleOptions {
   exclude?: ExcludedRoutes;
 }
 
+/**
+ * What `SessionModule.forFeature` takes. What is not given is as in `forRoot`, but for the cookie's name
+ * and the prefix of keys, to which the name of the feature is added.
+ */
+export type SessionFeatureOptions = Omit<
+  SessionModuleOptions,
+  'forRoutes' | 'exclude' | 'loading' | 'bootWithoutStore'
+>;
+
 /** For `forRootAsync({ useClass | useExisting })`. */
 export interface SessionModuleOptionsFactory {
   createSessionOptions(): SessionModuleOptions | Promise<SessionModuleOptions>;

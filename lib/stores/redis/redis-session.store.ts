@@ -52,6 +52,11 @@ export class RedisSessionStore implements IndexedSessionStore {
     this.close = close ?? (async () => {});
   }
 
+  /** A store over the same client that keeps other sessions. */
+  withPrefix(keyPrefix: string): RedisSessionStore {
+    return new RedisSessionStore(this.#client, { keyPrefix });
+  }
+
   async load(handle: string, options: LoadOptions = {}): Promise<LoadedValue | undefined> {
     const key = this.#keys.record(handle);
     const { touch } = options;

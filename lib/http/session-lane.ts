@@ -1,0 +1,132 @@
+import { LiveSession } from '../core/live-session.js';
+import type {
+  SessionIdTransport,
+  TransportRequest,
+  TransportResponse,
+} from '../core/session-id-transport.interface.js';
+import type { SessionManager } from '../core/session-manager.js';
+import type { SessionState } from '../core/session-state.js';
+import type { SessionPolicy } from '../options/session-module.options.js';
+import { clientOfRequest } from './client-of-request.js';
+import { SessionAccounts } from './session-accounts.js';
+
+/** What the sessions of one name have in common: an application may have several names. */
+export interface SessionLaneParts {
+  /** `undefined` for the sessions of `forRoot`. */
+  readonly name?: string | undefined;
+  readonly manager: SessionManager;
+  readonly transports: readonly SessionIdTransport[];
+  /** By what its tokens travel: no other lane may take the same way. */
+  readonly channels: readonly (string | object)[];
+  /** Where the tokens of accounts that are not in use are kept; `undefined`: there is one account. */
+  readonly parking?: { readonly transport: SessionIdTransport; readonly max: number } | undefined;
+  readonly assurance: (factors: readonly string[]) => number;
+  readonly policy: SessionPolicy | undefined;
+}
+
+/**
+ * One session of one request: the token is read when the session is first asked for, the session is
+ * committed once before the headers leave, the token goes back.
+ */
+export class SessionLane {
+  #session: LiveSession | undefined;
+  #arrivedBy: SessionIdTransport;
+  #accounts: SessionAccounts | undefined;
+  #failed = false;
+  #passedGuard: object | undefined;
+  #passedTo: object | undefined;
+  /** An outage that the session does not know of, met by `SessionService`. */
+  unavailable = false;
+
+  constructor(
+    readonly parts: SessionLaneParts,
+    private readonly request: TransportRequest,
+  ) {
+    this.#arrivedBy = parts.transports[0] as SessionIdTransport;
+  }
+
+  /** The session. No I/O. */
+  get session(): LiveSession {
+    return (this.#session ??= this.#open());
+  }
+
+  /** The accounts of this browser. No I/O. */
+  get accounts(): SessionAccounts {
+    return (this.#accounts ??= new SessionAccounts(this.parts, this.request, this));
+  }
+
+  /** What is known about the session, if anybody has asked for it. */
+  get state(): SessionState | undefined {
+    return this.#session && LiveSession.stateOf(this.#session);
+  }
+
+  get isLoading(): boolean {
+    const { state } = this;
+    return state !== undefined && !state.loaded && state.loading !== undefined;
+  }
+
+  /** True if nothing has to be written before the headers leave. */
+  get settled(): boolean {
+    const { state } = this;
+    return !state || this.#failed || (!state.mayNeedCommit && !this.isLoading);
+  }
+
+  /** A guard has let this request pass to a handler. */
+  passed(guard: object, handler: object): void {
+    this.#passedGuard = guard;
+    this.#passedTo = handler;
+  }
+
+  hasPassed(guard: object, handler: object): boolean {
+    return this.#passedGuard === guard && this.#passedTo === handler;
+  }
+
+  /** Goes on with another session of this browser. */
+  continueWith(tokens: readonly string[]): LiveSession {
+    this.#session = this.#openWith(tokens);
+    LiveSession.stateOf(this.#session).tokenChange = tokens.length > 0 ? 'set' : 'clear';
+    return this.#session;
+  }
+
+  /** Writes what the request changed. A failure is final: the end of the request does not try again. */
+  async commit(): Promise<void> {
+    try {
+      await this.#session?.save();
+    } catch (error) {
+      this.#failed = true;
+      throw error;
+    }
+  }
+
+  /** Tells the client what became of its token; `true` if anything. */
+  answer(response: TransportResponse): boolean {
+    const { state } = this;
+    const parked = this.#accounts?.answer(response) ?? false;
+    if (!state || state.tokenChange === 'keep') return parked;
+    const failed = this.#failed || state.abandoned;
+    // What was stored before the failure has an id that the client must get; in an outage it keeps its own.
+    if (failed && (state.unavailable || state.tokenChange !== 'set' || !state.record))
+      return parked;
+    if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);
+    else {
+      const token = this.parts.manager.tokenOf(state.storedId as string);
+      const { absoluteEnd, nextIsLasting } = state;
+      this.#arrivedBy.write(this.request, response, token, absoluteEnd, nextIsLasting);
+    }
+    return true;
+  }
+
+  #open(): LiveSession {
+    for (const transport of this.parts.transports) {
+      const tokens = transport.read(this.request);
+      if (tokens.length === 0) continue;
+      this.#arrivedBy = transport;
+      return this.#openWith(tokens);
+    }
+    return this.#openWith([]);
+  }
+
+  #openWith(tokens: readonly string[]): LiveSession {
+    return this.parts.manager.open(tokens, () => clientOfRequest(this.request));
+  }
+}
