@@ -101,11 +101,11 @@ export function isSameIdentity(one: SessionIdentity, other: SessionIdentity): bo
   return textOf(one) === textOf(other);
 }
 
-function textOf({ factors, authenticatedAt: _, client: __, ...rest }: SessionIdentity): string {
-  return JSON.stringify([Object.keys(factors), encodeIdentity({ ...rest, ...NEVER })]);
+function textOf(identity: SessionIdentity): string {
+  const timeless = { factors: NO_FACTORS, authenticatedAt: 0, client: undefined };
+  const proven = Object.keys(identity.factors);
+  return JSON.stringify([proven, encodeIdentity({ ...identity, ...timeless })]);
 }
-
-const NEVER = { factors: NO_FACTORS, authenticatedAt: 0 };
 
 /** A short digest that stands for a value where the value itself must not be seen, 128 bit. */
 export const digestOf = (value: string): string => hash('sha256', value, 'base64url').slice(0, 22);

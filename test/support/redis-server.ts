@@ -33,8 +33,14 @@ export class RedisServer {
     private readonly args: readonly string[],
   ) {}
 
-  static async start(args: readonly string[] = []): Promise<RedisServer> {
-    const server = new RedisServer(await freePort(), args);
+  /** @param options `reachableByBus`: the port of a Cluster's bus, 10000 higher, is one as well */
+  static async start(
+    args: readonly string[] = [],
+    { reachableByBus = false } = {},
+  ): Promise<RedisServer> {
+    let port = await freePort();
+    while (reachableByBus && port > 55_000) port = await freePort();
+    const server = new RedisServer(port, args);
     await server.run();
     return server;
   }

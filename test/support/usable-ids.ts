@@ -14,7 +14,7 @@ export async function usableIdsIn(client: Redis): Promise<{ places: string[]; ha
   let cursor = '0';
   do {
     const [next, keys] = await client.scan(cursor, 'COUNT', 1_000);
-    for (const key of keys) texts.set(key, (await client.get(key).catch(() => null)) ?? '');
+    for (const key of keys) texts.set(key, await textOf(client, key));
     cursor = next;
   } while (cursor !== '0');
   const handles = new Set([...texts.keys()].map((key) => key.slice(key.lastIndexOf(':') + 1)));
@@ -23,6 +23,13 @@ export async function usableIdsIn(client: Redis): Promise<{ places: string[]; ha
     ...(hasId(value, handles) ? [`the value of ${key}`] : []),
   ]);
   return { places, handles: [...handles] };
+}
+
+/** A record, or the handles of a place. */
+async function textOf(client: Redis, key: string): Promise<string> {
+  const record = await client.get(key).catch(() => undefined);
+  if (record !== undefined) return record ?? '';
+  return (await client.zrange(key, '0', '-1').catch(() => [])).join('\n');
 }
 
 /** Tells the gate which sessions there were, so that it can look for their ids in the run's log. */

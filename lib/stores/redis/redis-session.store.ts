@@ -118,17 +118,15 @@ export class RedisSessionStore implements IndexedSessionStore {
   async replace(handle: string, value: StoredValue, options: ReplaceOptions) {
     const { expected, ttl, leaves, next } = options;
     const { places, since, life } = next.standing;
-    const reply = await this.#run(
-      scripts.REPLACE,
-      [
-        this.#keys.record(handle),
-        this.#keys.record(next.handle),
-        ...this.#places(handle, leaves),
-        ...this.#places(handle, places),
-      ],
-      ...[expected, value, ttl, next.value, next.ttl, handle, next.handle],
-      ...[since, life, leaves.length],
-    );
+    const keys = [
+      this.#keys.record(handle),
+      this.#keys.record(next.handle),
+      ...this.#places(handle, leaves),
+      ...this.#places(handle, places),
+    ];
+    const both = [expected, value, ttl, next.value, next.ttl, handle, next.handle];
+    const moved = [since, life, leaves.length];
+    const reply = await this.#run(scripts.REPLACE, keys, ...both, ...moved);
     return String(reply) === '2' ? { status: 'taken' as const } : outcomeOf(reply);
   }
 

@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { Cluster, Redis } from 'ioredis';
+import { Redis as RedisConnection } from 'ioredis';
+import { SessionModule, SessionService, type OnLimit } from 'nestjs-distributed-session';
+import { principalPlace } from '../../lib/core/session-places.js';
+import { RedisCluster } from '../support/redis-cluster.js';
+import { RedisServer } from '../support/redis-server.js';
+
+const TRIALS = 200;
+const LOGINS = 50;
+const LIMIT = 3;
+const POLICIES: readonly OnLimit[] = ['reject', 'retire-oldest', 'retire-least-recently-used'];
+
+/** A Redis of one kind, and connections to it for as many nodes as a test wants. */
+interface Backend {
+  connect(): Redis | Cluster;
+  stop(): Promise<void>;
+}
+
+const standalone = async (): Promise<Backend> => {
+  const server = await RedisServer.start();
+  const clients: Redis[] = [];
+  return {
+    connect() {
+      const client = new RedisConnection(server.port, '127.0.0.1', { commandTimeout: 10_000 });
+      clients.push(client);
+      return client;
+    },
+    async stop() {
+      for (const client of clients) client.disconnect();
+      await server.stop();
+    },
+  };
+};
+
+const BACKENDS: readonly [string, () => Promise<Backend>][] = [
+  ['one Redis', standalone],
+  ['a Cluster of three masters', () => RedisCluster.start(3)],
+];
+
+describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) => {
+  let backend: Backend;
+  const nodes: INestApplicationContext[] = [];
+
+  beforeAll(async () => {
+    backend = await start();
+  }, 60_000);
+
+  afterAll(async () => {
+    for (const node of nodes) await node.close();
+    await backend?.stop();
+  }, 60_000);
+
+  const startNode = async (onLimit: OnLimit) => {
+    const module = SessionModule.forRoot({
+      redis: backend.connect(),
+      keyPrefix: onLimit,
+      maxSessions: LIMIT,
+      onLimit,
+    });
+    const node = await NestFactory.createApplicationContext(module, { logger: false });
+    nodes.push(node);
+    return node.get(SessionService);
+  };
+
+  it.each(POLICIES)(
+    `${LOGINS} at once leave exactly ${LIMIT} sessions and ${LIMIT} entries: %s, ${TRIALS} trials`,
+    async (onLimit) => {
+      const services = [await startNode(onLimit), await startNode(onLimit)];
+      const probe = backend.connect();
+      for (let trial = 0; trial < TRIALS; trial++) {
+        const principal = `user-${trial}`;
+        const outcomes = await Promise.allSettled(
+          Array.from({ length: LOGINS }, (__, i) =>
+            login(services[i % 2]!, principal, i % 5 === 0),
+          ),
+        );
+        const refused = outcomes.filter((one) => one.status === 'rejected');
+        expect(refused).toHaveLength(onLimit === 'reject' ? LOGINS - LIMIT : 0);
+        for (const { reason } of refused) {
+          expect(reason).toMatchObject({ code: 'SESSION_LIMIT_REACHED', maxSessions: LIMIT });
+        }
+        const sessions = services[trial % 2]!.forPrincipal(principal);
+        const listed = await sessions.list();
+        expect(listed).toHaveLength(LIMIT);
+        const [{ handle } = { handle: '' }] = listed;
+        const place = `{${onLimit}:${handle.slice(0, 2)}}:${principalPlace(principal)}`;
+        expect((await probe.zrange(place, '0', '-1')).sort()).toEqual(
+          listed.map((session) => session.handle).sort(),
+        );
+      }
+      // Not one more anywhere: none that fell out of its index lives on.
+      expect(await services[0]!.count()).toBe(TRIALS * LIMIT);
+    },
+    180_000,
+  );
+});
+
+/** At once, or by somebody who had a session before: that one lies in another slot. */
+async function login(sessions: SessionService, principal: string, hadSession: boolean) {
+  if (!hadSession) return sessions.create({ principal });
+  const { id, handle } = await sessions.create({ data: { visits: 1 } });
+  const session = (await sessions.get(id))!;
+  await session.authenticate(principal);
+  try {
+    return await session.save();
+  } catch (error) {
+    // The visitor goes on without a login.
+    if (!(await sessions.revoke(handle))) throw new Error('the anonymous session is gone');
+    throw error;
+  }
+}
