@@ -7,6 +7,8 @@ import type { SaveOutcome, SessionStore, StoredValue } from '../core/session-sto
 export interface StoreToggles {
   /** `count()` tells the number of sessions. @default true */
   count?: boolean;
+  /** It has the verbs of `IndexedSessionStore`. @default true */
+  indexes?: boolean;
   /** Values of 64 KiB fit. @default true */
   largeValues?: boolean;
 }

@@ -17,7 +17,7 @@ describe('in memory', () => {
   const clock = new FakeClock();
   describeSessionStore('MemorySessionStore', {
     runner,
-    create: () => new MemorySessionStore(clock, { maxSessions: 1_000 }),
+    create: () => new MemorySessionStore(clock, { maxSessions: 2_000 }),
     advance: (milliseconds) => clock.advance(milliseconds),
   });
 });

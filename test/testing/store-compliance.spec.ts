@@ -3,7 +3,11 @@ import {
   MemorySessionStore,
   SessionStoreUnavailableError,
   VERSION_LENGTH,
+  type CreateOptions,
   type LoadOptions,
+  type PlaceLimit,
+  type PlaceRange,
+  type ReplaceOptions,
   type SaveOptions,
   type SaveOutcome,
   type SessionStore,
@@ -44,11 +48,84 @@ const WINDOW = { ttl: HOUR };
 const later = () => new Promise((resolve) => setImmediate(resolve));
 
 /** Hundreds of stores are made here: none needs room for many sessions. */
-const SMALL = { maxSessions: 200 };
+const SMALL = { maxSessions: 2_000 };
 const sound = (clock: FakeClock) => new MemorySessionStore(clock, SMALL);
+
+type AdmitOptions = CreateOptions & { readonly limit: PlaceLimit };
 
 /** One broken promise each. */
 const defects: Record<string, [store: (clock: FakeClock) => SessionStore, objection: RegExp]> = {
+  'counts, and then admits': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override async admit(handle: string, value: string, options: AdmitOptions) {
+          const { limit } = options;
+          const full = (await this.countIn(handle.slice(0, 2), limit.place)) >= limit.max;
+          await later();
+          return super.admit(handle, value, {
+            ...options,
+            limit: { ...limit, max: full ? 3 : 99 },
+          });
+        }
+      })(clock, SMALL),
+    /parallel admissions/,
+  ],
+  'retires whom it likes': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override admit(handle: string, value: string, options: AdmitOptions) {
+          const onLimit = options.limit.onLimit === 'reject' ? 'reject' : 'retire-oldest';
+          return super.admit(handle, value, { ...options, limit: { ...options.limit, onLimit } });
+        }
+      })(clock, SMALL),
+    /idle window/,
+  ],
+  'forgets to leave places': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override save(handle: string, value: string, options: SaveOptions) {
+          return super.save(handle, value, { ...options, leaves: undefined });
+        }
+      })(clock, SMALL),
+    /moves between places/,
+  ],
+  'lists the oldest first': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override async list(bucket: string, place: string, range: PlaceRange) {
+          return (await super.list(bucket, place, range)).reverse();
+        }
+      })(clock, SMALL),
+    /newest first/,
+  ],
+  'keeps the old session when it goes on under another handle': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override async replace(handle: string, value: string, options: ReplaceOptions) {
+          const before = (await this.load(handle))?.value ?? '';
+          const outcome = await super.replace(handle, value, options);
+          const expected = value.slice(0, VERSION_LENGTH);
+          if (outcome.status === 'saved') await super.save(handle, before, { expected, ttl: HOUR });
+          return outcome;
+        }
+      })(clock, SMALL),
+    /goes on under another handle/,
+  ],
+  'ends a place one by one': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override async endIn(bucket: string, place: string, except?: string) {
+          const all = await this.list(bucket, place, { limit: 5_000 });
+          const ended = all.filter(({ handle }) => handle !== except);
+          for (const { handle } of ended) {
+            await later();
+            await this.delete(handle, [place]);
+          }
+          return { ended: ended.length, pointers: [] };
+        }
+      })(clock, SMALL),
+    /escapes endIn/,
+  ],
   'creates over what is there': [
     (clock) =>
       new (class extends MemorySessionStore {
