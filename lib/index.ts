@@ -1,4 +1,8 @@
-export { SessionModule, type SessionModuleAsyncOptions } from './session.module.js';
+export {
+  SessionModule,
+  type SessionFeatureAsyncOptions,
+  type SessionModuleAsyncOptions,
+} from './session.module.js';
 export { SessionService, type CreateSessionOptions } from './session.service.js';
 export { getSessionServiceToken, SESSION_STORE } from './session.constants.js';
 

@@ -3,7 +3,9 @@ import {
   Logger,
   Module,
   type DynamicModule,
+  type FactoryProvider,
   type MiddlewareConsumer,
+  type ModuleMetadata,
   type NestModule,
   type OnApplicationShutdown,
   type OnModuleInit,
@@ -33,6 +35,12 @@ import { SessionService } from './session.service.js';
 
 /** Options of `forRootAsync`: `useFactory`, `useClass` or `useExisting`, with `imports` and `inject`. */
 export type SessionModuleAsyncOptions = typeof ASYNC_OPTIONS_TYPE;
+
+/** Options of `forFeatureAsync`. */
+export interface SessionFeatureAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+  inject?: FactoryProvider['inject'];
+  useFactory: (...args: never[]) => SessionFeatureOptions | Promise<SessionFeatureOptions>;
+}
 
 /** Where named sessions are made; Nest tells one from the other by what is provided. */
 @Module({})
@@ -105,14 +113,25 @@ export class SessionModule
    * @example SessionModule.forFeature('admin', { idleTimeout: '10m', cookie: { path: '/' } })
    */
   static forFeature(name: string, options: SessionFeatureOptions = {}): DynamicModule {
+    return this.forFeatureAsync(name, { useFactory: () => options });
+  }
+
+  /**
+   * As {@link forFeature}, with options from a factory.
+   *
+   * @example SessionModule.forFeatureAsync('admin', { inject: [Config], useFactory: (config: Config) => config.admin })
+   */
+  static forFeatureAsync(name: string, options: SessionFeatureAsyncOptions): DynamicModule {
     if (!/^[a-zA-Z][\w-]{0,31}$/.test(name)) {
       throw new SessionOptionsError([
         `forFeature: the name ${JSON.stringify(name)} cannot be used: use a letter, then letters, digits, '_' or '-', 32 in all`,
       ]);
     }
+    const { imports = [], inject = [], useFactory } = options;
     return {
       module: SessionFeatureModule,
-      providers: featureProviders(name, options),
+      imports,
+      providers: featureProviders(name, { inject, useFactory }),
       exports: [getSessionServiceToken(name)],
     };
   }

@@ -1,4 +1,4 @@
-import { Logger, type Provider } from '@nestjs/common';
+import { Logger, type FactoryProvider, type Provider } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { SessionExceptionFilter } from './access/session-exception.filter.js';
 import { SessionGuard } from './access/session.guard.js';
@@ -115,21 +115,28 @@ function createLane(
 }
 
 /** What `SessionModule.forFeature` consists of. */
-export const featureProviders = (name: string, options: SessionFeatureOptions): Provider[] => {
+export const featureProviders = (
+  name: string,
+  options: Pick<FactoryProvider, 'inject' | 'useFactory'>,
+): Provider[] => {
   const feature = Symbol(`session feature ${name}`);
+  const featureOptions = Symbol(`options of session feature ${name}`);
   return [
+    { provide: featureOptions, ...options },
     {
       provide: feature,
       useFactory: (
         host: SessionHost,
         main: ResolvedSessionOptions,
         store: SessionStore,
+        own: SessionFeatureOptions,
         given?: SessionModuleOptions,
-      ) => openFeature(name, options, { host, main, store, given }),
+      ) => openFeature(name, own, { host, main, store, given }),
       inject: [
         SessionHost,
         SESSION_OPTIONS,
         SESSION_STORE,
+        featureOptions,
         { token: SESSION_MODULE_OPTIONS, optional: true },
       ],
     },

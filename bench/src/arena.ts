@@ -3,6 +3,7 @@ import type { Adapter } from './contenders/contender.js';
 import type { ContenderName, Workload } from './contenders/index.js';
 import type { CookiesOrder, LoadOrder, LoadResult, LoginOrder } from './load.js';
 import type { BenchRedis } from './redis.js';
+import { DEVICES } from './visit.js';
 
 /** One round of load on one server. */
 export interface Sample {
@@ -31,6 +32,9 @@ const WARM = 40_000;
 const SESSIONS = 2_048;
 /** Logouts of one round; each needs a session of its own. */
 const LOGOUTS = 4_096;
+
+export const sessionsOfEach = (workload: Workload): number =>
+  workload === 'devices' ? DEVICES : 1;
 
 /** The server of one contender. */
 export class Stand {
@@ -64,25 +68,29 @@ export class Stand {
 export class Arena {
   readonly #loader = Child.start('load.js');
   /** Size of the sessions that each server's cookies stand for. */
-  readonly #loggedIn = new Map<string, number>();
+  readonly #loggedIn = new Map<string, string>();
 
   readonly #warm = new Set<string>();
+  #nextUser = 200_000;
 
   stop = () => this.#loader.stop();
 
   /** Sessions of this size for the requests that follow. */
-  async logIn(stand: Stand, bytes: number, count = SESSIONS): Promise<void> {
-    const order: LoginOrder = { kind: 'login', url: stand.url, count, bytes };
+  async logIn(stand: Stand, bytes: number, { count = SESSIONS, each = 1 } = {}): Promise<void> {
+    // Who has logged in before would have more sessions than the others.
+    const from = each > 1 ? this.#nextUser : 100_000;
+    if (each > 1) this.#nextUser += Math.ceil(count / each);
+    const order: LoginOrder = { kind: 'login', url: stand.url, count, bytes, each, from };
     await this.#loader.ask(order);
     this.#loggedIn.delete(stand.url);
-    if (count === SESSIONS) this.#loggedIn.set(stand.url, bytes);
+    if (count === SESSIONS) this.#loggedIn.set(stand.url, `${bytes} ${each}`);
   }
 
   /** Sessions that somebody else has stored. */
   async useCookies(stand: Stand, cookies: readonly string[], bytes: number): Promise<void> {
     const order: CookiesOrder = { kind: 'cookies', url: stand.url, cookies };
     await this.#loader.ask(order);
-    this.#loggedIn.set(stand.url, bytes);
+    this.#loggedIn.set(stand.url, `${bytes} 1`);
   }
 
   /** What is compiled and allocated for the first time is no part of a comparison. */
@@ -114,11 +122,12 @@ export class Arena {
 
   async #prepare(stand: Stand, { workload, bytes, seconds }: Load) {
     if (workload === 'logout') {
-      await this.logIn(stand, bytes, LOGOUTS);
+      await this.logIn(stand, bytes, { count: LOGOUTS });
       return { amount: LOGOUTS };
     }
-    if (workload !== 'login' && this.#loggedIn.get(stand.url) !== bytes) {
-      await this.logIn(stand, bytes);
+    const each = sessionsOfEach(workload);
+    if (workload !== 'login' && this.#loggedIn.get(stand.url) !== `${bytes} ${each}`) {
+      await this.logIn(stand, bytes, { each });
     }
     return { seconds };
   }

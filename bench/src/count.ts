@@ -1,4 +1,4 @@
-import type { Arena, Stand } from './arena.js';
+import { sessionsOfEach, type Arena, type Stand } from './arena.js';
 import type { Adapter } from './contenders/contender.js';
 import type { ContenderName, Workload } from './contenders/index.js';
 
@@ -27,13 +27,14 @@ export async function count(
 ): Promise<Count> {
   const { redis } = stand;
   // A first round apart: scripts are loaded, and what is done once a session is done.
-  if (workload !== 'login') await arena.logIn(stand, bytes, 3 * REQUESTS);
+  const ofEach = sessionsOfEach(workload);
+  if (workload !== 'login') await arena.logIn(stand, bytes, { count: 3 * REQUESTS, each: ofEach });
   const send = () => arena.send(stand, { workload, bytes, connections: 1, amount: REQUESTS });
   if (workload !== 'logout') await send();
   const ownBytes = await difference(redis.totals.bind(redis));
   const wire = await difference(redis.totals.bind(redis), send);
 
-  if (workload === 'logout') await arena.logIn(stand, bytes, REQUESTS);
+  if (workload === 'logout') await arena.logIn(stand, bytes, { count: REQUESTS });
   const names: string[] = [];
   const monitor = await redis.client.monitor();
   monitor.on('monitor', (_time: string, args: string[], source: string) => {

@@ -8,6 +8,9 @@ export interface LoginOrder {
   readonly url: string;
   readonly count: number;
   readonly bytes: number;
+  /** How many of them each user gets, and the number of the first user. */
+  readonly each: number;
+  readonly from: number;
 }
 
 /** Have these cookies, of sessions that were stored in another way. */
@@ -49,7 +52,7 @@ function requestsOf(order: LoadOrder, connection: number): autocannon.Request[] 
   const all = cookiesOf.get(order.url) ?? [];
   const share = Math.floor(all.length / order.connections);
   const own = all.slice(connection * share, (connection + 1) * share);
-  const method = order.workload === 'read' ? 'GET' : 'POST';
+  const method = ['read', 'devices'].includes(order.workload) ? 'GET' : 'POST';
   return own.map((cookie) => ({ method, path: `/${order.workload}`, headers: { cookie } }));
 }
 
@@ -86,13 +89,14 @@ async function load(order: LoadOrder): Promise<LoadResult> {
   return { requests: times.length, seconds: (ended - began) / 1_000, p50: at(0.5), p99: at(0.99) };
 }
 
-async function login({ url, count, bytes }: LoginOrder): Promise<void> {
+async function login({ url, count, bytes, each, from }: LoginOrder): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 32 });
   const cookies: string[] = [];
   let next = 0;
   const worker = async () => {
     for (let i = next++; i < count; i = next++) {
-      cookies[i] = await cookieOf(`${url}/login?user=user-${100_000 + i}&bytes=${bytes}`, agent);
+      const user = `user-${from + Math.floor(i / each)}`;
+      cookies[i] = await cookieOf(`${url}/login?user=${user}&bytes=${bytes}`, agent);
     }
   };
   await Promise.all(Array.from({ length: 32 }, worker));

@@ -9,7 +9,7 @@ import { BenchRedis } from './redis.js';
 import type { Footprint, Results } from './results.js';
 import { compare, type Scenario } from './scenario.js';
 
-const WORKLOADS: readonly Workload[] = ['read', 'change', 'login', 'logout'];
+const WORKLOADS: readonly Workload[] = ['read', 'change', 'login', 'logout', 'devices'];
 const ADAPTERS: readonly Adapter[] = ['express', 'fastify'];
 const KB = 1_024;
 
@@ -26,6 +26,7 @@ const PLAN: readonly Planned[] = [
   { workload: 'change', bytes: KB, connections: 64, seconds: 1, rounds: 3 },
   { workload: 'login', bytes: KB, connections: 64, seconds: 1, rounds: 3 },
   { workload: 'logout', bytes: KB, connections: 64, seconds: 1, rounds: 3 },
+  { workload: 'devices', bytes: KB, connections: 64, seconds: 1, rounds: 3 },
 ];
 
 /** A cookie holds no more than 4 KB. */
@@ -111,7 +112,7 @@ async function measureFootprints(
     for (const stand of stands.filter(({ name }) => contender(name).home === 'redis')) {
       await redis.client.flushall();
       const before = await redis.memory();
-      await arena.logIn(stand, bytes, STORED);
+      await arena.logIn(stand, bytes, { count: STORED });
       const stored = ((await redis.memory()) - before) / STORED;
       footprints.push({ contender: stand.name, adapter, bytes, stored });
     }

@@ -50,6 +50,11 @@ class PeerController {
     return {};
   }
 
+  @Get('devices')
+  devices(@Req() request: PeerRequest) {
+    return this.sessions.devices?.(request);
+  }
+
   @Post('logout')
   async logout(@Req() request: PeerRequest, @Res({ passthrough: true }) reply: PeerReply) {
     await this.sessions.logout?.(request, reply);

@@ -11,6 +11,9 @@ interface Item {
   readonly price: number;
 }
 
+/** Sessions of each user, where users look at all of theirs. */
+export const DEVICES = 10;
+
 /** Counts from a number of six digits: a change leaves the size as it is. */
 const SIX_DIGITS = 100_000;
 

@@ -1,3 +1,4 @@
+import { LiveSession } from './live-session.js';
 import { bucketName, bucketOf, bucketOfHandle, isLasting } from './session-id.js';
 import type { SessionClient, SessionGrants } from './session-identity.js';
 import type { SessionIndex } from './session-index.js';
@@ -93,8 +94,14 @@ export class PrincipalSessions {
     return this.#isOurs(handle) && this.parts.index.endOne(handle, this.principal);
   }
 
-  /** Ends all sessions but one, and tells how many there were. */
+  /**
+   * Ends all sessions but one, and tells how many there were; for example after a password or a factor was
+   * changed (OWASP ASVS 7.4.3). What the request means to do to that one, such as `elevate`, is
+   * written first.
+   */
   async revokeOthers(session: Pick<Session, 'handle'>): Promise<number> {
+    // It stands in the list under the handle that it has in the store, not the one that it is to get.
+    if (session instanceof LiveSession) await session.save();
     return this.#endAll(session.handle);
   }
 

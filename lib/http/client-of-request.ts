@@ -3,6 +3,8 @@ import { LRUCache } from 'lru-cache';
 import type { SessionClient } from '../core/session-identity.js';
 import type { TransportRequest } from '../core/session-id-transport.interface.js';
 
+/** How a socket of both kinds names a client of the older. */
+const IPV4_IN_IPV6 = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
 /** Longer ones are nobody's, and are not looked at beyond this. */
 const LONGEST = 512;
 type Software = Omit<SessionClient, 'address'>;
@@ -14,7 +16,7 @@ export function clientOfRequest(request: TransportRequest): SessionClient {
   const agent = request.header('user-agent')?.slice(0, LONGEST) ?? '';
   let software = known.get(agent);
   if (!software) known.set(agent, (software = agent === '' ? {} : softwareOf(agent)));
-  return { address: request.address, ...software };
+  return { address: request.address?.replace(IPV4_IN_IPV6, ''), ...software };
 }
 
 function softwareOf(agent: string): Software {

@@ -87,6 +87,7 @@ export async function overBetterAuth(redisUrl: string): Promise<Setup> {
         const headers = fromNodeHeaders(request.headers);
         relay((await auth.api.signOut({ headers, returnHeaders: true })).headers, reply);
       },
+      devices: (request) => auth.api.listSessions({ headers: fromNodeHeaders(request.headers) }),
     },
     close: () => redis.disconnect(),
   };

@@ -24,6 +24,8 @@ export interface PeerSessions {
   change?(request: PeerRequest, reply: PeerReply): Promise<void>;
   login(request: PeerRequest, reply: PeerReply, visit: Visit): Promise<void>;
   logout?(request: PeerRequest, reply: PeerReply): Promise<void>;
+  /** All sessions of the user whose session it is. */
+  devices?(request: PeerRequest): Promise<readonly object[]>;
 }
 
 /** What a contender adds to the application. */

@@ -22,7 +22,8 @@ export interface Contender {
   readonly workloads: readonly Workload[];
 }
 
-export type Workload = 'read' | 'change' | 'login' | 'logout';
+/** `devices`: the user's list of their sessions, ten of them. */
+export type Workload = 'read' | 'change' | 'login' | 'logout' | 'devices';
 const ALL: readonly Workload[] = ['read', 'change', 'login', 'logout'];
 
 /** Ours extends the session on every read here, as its peers do; its default is once a minute. */
@@ -33,7 +34,7 @@ export const CONTENDERS = {
     start: ceiling,
     home: 'none',
     extends: '–',
-    workloads: ALL,
+    workloads: [...ALL, 'devices'],
   },
   ours: {
     title: 'nestjs-distributed-session',
@@ -41,7 +42,7 @@ export const CONTENDERS = {
     start: ours({ touchAfter: 0 }),
     home: 'redis',
     extends: 'every read',
-    workloads: ALL,
+    workloads: [...ALL, 'devices'],
   },
   'bare-getex': {
     title: 'bare GETEX (limit)',
@@ -81,7 +82,7 @@ export const CONTENDERS = {
     start: overBetterAuth,
     home: 'redis',
     extends: 'once a day',
-    workloads: ALL,
+    workloads: [...ALL, 'devices'],
   },
   'iron-session': {
     title: 'iron-session (cookie)',

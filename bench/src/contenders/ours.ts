@@ -1,8 +1,10 @@
-import { Controller, Get, Post, Query, UseGuards } from '@nestjs/common';
+import { Controller, Get, Inject, Post, Query, UseGuards } from '@nestjs/common';
 import {
+  Principal,
   Session,
   SessionGuard,
   SessionModule,
+  SessionService,
   type SessionModuleOptions,
 } from '../../../dist/index.js';
 import { summaryOf, visitOf, type Visit } from '../visit.js';
@@ -30,6 +32,8 @@ export function ours(options: SessionModuleOptions) {
 
 @Controller()
 class VisitController {
+  constructor(@Inject(SessionService) private readonly sessions: SessionService) {}
+
   @UseGuards(SessionGuard)
   @Get('read')
   read(@Session() session: Session) {
@@ -51,6 +55,12 @@ class VisitController {
     await session.authenticate(user);
     Object.assign(session.data, visitOf(user, Number(bytes)));
     return {};
+  }
+
+  @UseGuards(SessionGuard)
+  @Get('devices')
+  devices(@Principal() user: string) {
+    return this.sessions.forPrincipal(user).list();
   }
 
   @UseGuards(SessionGuard)

@@ -129,6 +129,7 @@ function writes(results: Results): string {
     ['change', 'Read and change one attribute'],
     ['login', 'Login: a new id, the session stored'],
     ['logout', 'Logout: the session removed, the cookie cleared'],
+    ['devices', "List the user's sessions, ten of them"],
   ];
   const parts = workloads.map(([workload, what]) => {
     const rows = BOTH.flatMap((adapter) =>
@@ -138,7 +139,7 @@ function writes(results: Results): string {
     );
     return `### ${what}\n\n${table(['', 'Adapter', ...READ_HEAD.slice(1)], rows)}`;
   });
-  return `## Writes, 1 KB, 64 connections\n\n${parts.join('\n\n')}`;
+  return `## Writes and lists, 1 KB, 64 connections\n\n${parts.join('\n\n')}`;
 }
 
 function connections(results: Results): string {
