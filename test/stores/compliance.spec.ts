@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import { Redis } from 'ioredis';
+import { Redis, type Cluster } from 'ioredis';
 import { Redis as Redis5 } from 'ioredis5';
 import { Redis as Valkey } from 'iovalkey';
 import {
@@ -9,6 +9,7 @@ import {
   type RedisClient,
 } from 'nestjs-distributed-session';
 import { describeSessionStore, FakeClock } from 'nestjs-distributed-session/testing';
+import { RedisCluster } from '../support/redis-cluster.js';
 import { freePort, RedisServer } from '../support/redis-server.js';
 
 const runner = { describe, it };
@@ -77,4 +78,21 @@ describe('in Redis', () => {
       });
     });
   }
+});
+
+describe('in a Redis Cluster of three masters', () => {
+  let cluster: RedisCluster;
+  let client: Cluster;
+
+  beforeAll(async () => {
+    cluster = await RedisCluster.start(3);
+    client = cluster.connect();
+  }, 60_000);
+
+  afterAll(() => cluster?.stop());
+
+  describeSessionStore('RedisSessionStore', {
+    runner,
+    create: () => new RedisSessionStore(client as RedisClient, { keyPrefix: randomUUID() }),
+  });
 });
