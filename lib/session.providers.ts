@@ -183,7 +183,8 @@ async function openFeature(
   const opened = await openStore(resolved);
   const manager = createManager(resolved, opened);
   host.add(createLane(resolved, manager, name));
-  logger.log(`${name}: ${describeSessionPolicy(resolved)}`);
+  const where = ownStore ? undefined : 'the store of forRoot';
+  logger.log(`forFeature('${name}'): ${describeSessionPolicy(resolved, where)}`);
   return {
     service: new SessionService(manager),
     onApplicationShutdown: async () => {

@@ -1,4 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { LiveSession } from './core/live-session.js';
 import type { ListedSession, PrincipalSessions } from './core/principal-sessions.js';
 import type { SessionQuery } from './core/session-index.js';
 import { SessionManager } from './core/session-manager.js';
@@ -166,5 +167,10 @@ export class SessionService {
     return this.#manager.ping();
   }
 
-  readonly #currentHandle = (): string | undefined => this.current()?.handle;
+  /** As it stands in lists: a new id that this request means to give it does not count yet. */
+  readonly #currentHandle = (): string | undefined => {
+    const session = this.current() as LiveSession | undefined;
+    const state = session && LiveSession.stateOf(session);
+    return state && (state.presented || state.record) ? state.storedHandle : undefined;
+  };
 }

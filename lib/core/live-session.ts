@@ -176,8 +176,8 @@ export class LiveSession implements Session {
 
   async switchPrincipal(principal: string, options: SwitchPrincipalOptions = {}): Promise<void> {
     const renewal = switchTo(principal, options);
-    await this.load();
     // From beside the actor's other sessions: there a trace stays of whom they act as.
+    await this.switchBack();
     if (this.#state.renewal) await this.save();
     await this.#renew(() => renewal, { ofSomebody: true });
   }

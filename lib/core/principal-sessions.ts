@@ -1,11 +1,11 @@
 import { LiveSession } from './live-session.js';
-import { bucketName, bucketOf, bucketOfHandle, isLasting } from './session-id.js';
+import { bucketName, bucketOf, bucketOfHandle, isHandle, isLasting } from './session-id.js';
 import type { SessionClient, SessionGrants } from './session-identity.js';
 import type { SessionIndex } from './session-index.js';
 import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
 import { actingPlace, actorPlace, principalPlace } from './session-places.js';
-import { decodeHead, decodeRecord } from './session-record.js';
-import { claimsOf, listOf } from './session-renewal.js';
+import { decodeHead, decodeRecord, type RecordHeader } from './session-record.js';
+import { claimsOf, listOf, mustBeName } from './session-renewal.js';
 import type { PlacedValue, StoredValue } from './session-store.interface.js';
 import type { Session, SessionGrantOptions } from './session.js';
 
@@ -116,7 +116,8 @@ export class PrincipalSessions {
 
   /**
    * Changes what the principal may do in all their sessions: what is given replaces what was. Their next
-   * requests see it, and get a new id.
+   * requests see it, and get a new id. Where they act as another principal, they return to it; those who
+   * act as them keep what they were given for that.
    *
    * @returns how many sessions were changed
    * @example await sessions.forPrincipal('alice').updateGrants({ roles: ['editor'] });
@@ -128,15 +129,29 @@ export class PrincipalSessions {
       ...(permissions && { permissions: listOf('permissions', permissions) }),
       ...(claims && { claims: claimsOf(claims) }),
     };
-    return this.parts.index.amendAll(this.#bucket, principalPlace(this.principal), (header) =>
-      header.identity?.principal === this.principal
-        ? { ...header, identity: { ...header.identity, ...changed }, renew: true }
-        : undefined,
-    );
+    const { index } = this.parts;
+    const amend = (header: RecordHeader): RecordHeader | undefined => {
+      const { identity } = header;
+      if (identity?.actor?.principal === this.principal) {
+        const actor = { ...identity.actor, ...changed };
+        return { ...header, identity: { ...identity, actor } };
+      }
+      if (identity?.principal !== this.principal || identity.actor) return undefined;
+      return { ...header, identity: { ...identity, ...changed }, renew: true };
+    };
+    let count = await index.amendAll(this.#bucket, principalPlace(this.principal), amend);
+    for (const bucket of new Set((await this.#traces()).map((trace) => trace.bucket))) {
+      count += await index.amendAll(bucket, actorPlace(this.principal), amend);
+    }
+    return count;
   }
 
-  /** Names a session for people; `false` if the principal has none with this handle. */
-  async setLabel(handle: string, label: string): Promise<boolean> {
+  /**
+   * Names a session for people, or with `undefined` takes its name; `false` if the principal has none with
+   * this handle.
+   */
+  async setLabel(handle: string, label: string | undefined): Promise<boolean> {
+    if (label !== undefined) mustBeName('setLabel(handle, label)', label);
     if (!this.#isOurs(handle)) return false;
     return this.parts.index.amend(handle, (header) =>
       header.identity?.principal === this.principal
@@ -146,25 +161,54 @@ export class PrincipalSessions {
   }
 
   #isOurs(handle: string): boolean {
-    return typeof handle === 'string' && bucketOfHandle(handle) === this.#bucket;
+    return (
+      typeof handle === 'string' && isHandle(handle) && bucketOfHandle(handle) === this.#bucket
+    );
   }
 
+  /**
+   * Where the principal acts as others, their session stands beside the others', and here only a trace
+   * of it. One may go there and come back meanwhile: so it is looked there first and last, and here
+   * again if somebody was found there who had not been there at first.
+   */
   async #endAll(except?: string): Promise<number> {
     const { index } = this.parts;
-    const own = await index.endIn(this.#bucket, principalPlace(this.principal), except);
-    // Where they act as others, their session stands beside the others' and here only a trace of it.
-    const acting = actingPlace(this.principal);
-    const traces = await index.list(this.#bucket, acting, { limit: 1_000 });
-    const pointers = [...own.pointers, ...traces.map(({ head }) => head)];
-    const buckets = new Set(pointers.flatMap(bucketOfSuccessor));
-    let { ended } = own;
-    for (const bucket of buckets) {
-      ended += (await index.endIn(bucket, actorPlace(this.principal), except)).ended;
+    let ended = (await this.#endActing(except)).ended;
+    for (let round = 0; round < ROUNDS; round++) {
+      const own = await index.endIn(this.#bucket, principalPlace(this.principal), except);
+      const acting = await this.#endActing(except, own.pointers);
+      ended += own.ended + acting.ended;
+      if (!acting.found) break;
     }
-    if (traces.length > 0) await index.endIn(this.#bucket, acting);
     return ended;
   }
+
+  /** Ends the sessions in which the principal acts as another one. */
+  async #endActing(except?: string, pointers: readonly StoredValue[] = []) {
+    const { index } = this.parts;
+    const traces = await this.#traces();
+    const left = pointers.flatMap(bucketOfSuccessor);
+    let ended = 0;
+    for (const bucket of new Set([...left, ...traces.map((trace) => trace.bucket)])) {
+      ended += (await index.endIn(bucket, actorPlace(this.principal), except)).ended;
+    }
+    const spared = except === undefined ? undefined : bucketOfHandle(except);
+    // Only now: whoever is interrupted before finds them again.
+    const done = traces.filter(({ bucket }) => bucket !== spared);
+    for (const { handle } of done) await index.forget(handle, actingPlace(this.principal));
+    return { ended, found: left.length + done.length > 0 };
+  }
+
+  async #traces(): Promise<{ handle: string; bucket: string }[]> {
+    const placed = await this.parts.index.all(this.#bucket, actingPlace(this.principal));
+    return placed.flatMap(({ handle, head }) =>
+      bucketOfSuccessor(head).map((bucket) => ({ handle, bucket })),
+    );
+  }
 }
+
+/** How often sessions are followed that are switched to and fro while they are ended. */
+const ROUNDS = 10;
 
 function bucketOfSuccessor(pointer: StoredValue): string[] {
   const record = decodeRecord(pointer);

@@ -58,7 +58,7 @@ export class SessionDrafter {
     const contents = encoded ?? state.changes.encodeAll();
     const now = clock.now();
     const header = state.header(now, lifetime.absoluteEnd(now, isLasting(handle)));
-    if (this.parts.indexes) header.declared = this.#declared(header.identity, state);
+    if (this.parts.indexes) header.declared = this.declared(header.identity, state.changes.data);
     const version = nextVersion(state.record?.version);
     const value = encodeLive(version, header, contents.flashText, contents.dataText);
     const bytes = Buffer.byteLength(value);
@@ -69,9 +69,9 @@ export class SessionDrafter {
     return { value, ttl, now, record, contents, standing: standingOf(header, now) };
   }
 
-  #declared(identity: SessionIdentity | undefined, state: SessionState): Place[] {
+  /** Where a session stands in the indexes that the application declared. */
+  declared(identity: SessionIdentity | undefined, data: IndexedSession['data']): Place[] {
     const { principal, roles = [], permissions = [], claims = {} } = identity ?? {};
-    const data = state.changes.data as IndexedSession['data'];
     const session: IndexedSession = { principal, roles, permissions, claims, data };
     return Object.entries(this.parts.indexes ?? {}).flatMap(([name, valuesOf]) => {
       const values = [valuesOf(session) ?? []].flat();
@@ -95,3 +95,13 @@ export const standingOf = (header: RecordHeader, now: number): Standing => ({
   since: sinceOf(header),
   life: Math.max(1, header.absoluteEnd - now),
 });
+
+/** What a save tells of places: nothing, unless the session leaves some or comes to new ones. */
+export function moveBetween(
+  before: readonly Place[],
+  standing: Standing,
+): { standing?: Standing; leaves?: Place[] } {
+  const leaves = before.filter((place) => !standing.places.includes(place));
+  const comes = standing.places.some((place) => !before.includes(place));
+  return leaves.length > 0 || comes ? { standing, leaves } : {};
+}

@@ -1,7 +1,15 @@
+import type { SessionCodec } from './session-codec.interface.js';
+import {
+  moveBetween,
+  placesOf,
+  SessionDrafter,
+  standingOf,
+  type SessionDrafterParts,
+} from './session-draft.js';
 import { BUCKETS } from './session-id.js';
 import { declaredPlace, idpSessionPlace, PRINCIPAL, type Place } from './session-places.js';
 import { encodeLive, nextVersion, type RecordHeader } from './session-record.js';
-import type { SessionReader } from './session-reader.js';
+import { MAX_HOPS, type SessionReader } from './session-reader.js';
 import {
   isIndexed,
   type EndedInPlace,
@@ -16,6 +24,11 @@ import type { SessionWriter } from './session-writer.js';
 /** By what sessions can be looked for: indexes that the application declared, and `idpSession`. */
 export type SessionQuery = Readonly<Record<string, string>>;
 
+/** How sessions come to stand in declared indexes. */
+export interface SessionIndexParts extends SessionDrafterParts {
+  readonly codec: SessionCodec;
+}
+
 /** A header as it is to be; `undefined` if the session is none to be changed. */
 type Amendment = (header: RecordHeader) => RecordHeader | undefined;
 
@@ -26,12 +39,16 @@ const WIDTH = 64;
 
 /** What is done with sessions by where they stand. Places of any value exist in every bucket. */
 export class SessionIndex {
+  readonly #drafter: SessionDrafter;
+
   constructor(
     private readonly store: SessionStore,
     private readonly reader: SessionReader,
     private readonly writer: SessionWriter,
-    private readonly declared: readonly string[],
-  ) {}
+    private readonly parts: SessionIndexParts,
+  ) {
+    this.#drafter = new SessionDrafter(parts);
+  }
 
   list(bucket: string, place: Place, range: PlaceRange): Promise<PlacedValue[]> {
     return this.#store.list(bucket, place, range);
@@ -45,11 +62,19 @@ export class SessionIndex {
     return this.#store.endIn(bucket, place, except);
   }
 
-  /** Ends the session of a handle, if it is this principal's. */
+  /** Ends the session of a handle, if it is this principal's; also one that got a new id since. */
   async endOne(handle: string, principal: string): Promise<boolean> {
-    const record = await this.reader.read(handle);
-    if (record?.header.identity?.principal !== principal) return false;
-    return this.writer.end(handle, record);
+    for (let hop = 0; hop < MAX_HOPS; hop++) {
+      const value = (await this.store.load(handle))?.value;
+      const record = value === undefined ? undefined : this.reader.decode(value, handle);
+      if (record?.kind === 'live') {
+        const isTheirs = record.header.identity?.principal === principal;
+        return isTheirs && this.writer.end(handle, record);
+      }
+      if (!record) return false;
+      handle = record.successor;
+    }
+    return false;
   }
 
   /** Sessions in all buckets, at most so many. */
@@ -57,33 +82,42 @@ export class SessionIndex {
     const place = this.#placeOf(query);
     const found: PlacedValue[] = [];
     for (let i = 0; i < BUCKETS.length && found.length < limit; i += WIDTH) {
-      const range = { limit: limit - found.length };
-      const some = BUCKETS.slice(i, i + WIDTH).map((bucket) => this.#all(bucket, place, range));
+      const rest = limit - found.length;
+      const some = BUCKETS.slice(i, i + WIDTH).map((bucket) => this.all(bucket, place, rest));
       found.push(...(await Promise.all(some)).flat());
     }
     return found.slice(0, limit);
   }
 
   /** Ends sessions in all buckets, and tells how many there were. */
-  async endWhere(query: SessionQuery): Promise<number> {
+  endWhere(query: SessionQuery): Promise<number> {
     const place = this.#placeOf(query);
     const store = this.#store;
-    let ended = 0;
-    for (let i = 0; i < BUCKETS.length; i += WIDTH) {
-      const some = BUCKETS.slice(i, i + WIDTH).map((bucket) => store.endIn(bucket, place));
-      for (const one of await Promise.all(some)) ended += one.ended;
-    }
-    return ended;
+    return untilNothing(async () => {
+      let ended = 0;
+      for (let i = 0; i < BUCKETS.length; i += WIDTH) {
+        const some = BUCKETS.slice(i, i + WIDTH).map((bucket) => store.endIn(bucket, place));
+        for (const one of await Promise.all(some)) ended += one.ended;
+      }
+      return ended;
+    });
   }
 
   /** Ends the sessions of all principals, and tells how many there were. */
-  async endAllPrincipals(): Promise<number> {
+  endAllPrincipals(): Promise<number> {
     const store = this.#store;
-    let ended = 0;
-    for await (const { bucket, place } of store.placesOf(PRINCIPAL)) {
-      ended += (await store.endIn(bucket, place)).ended;
-    }
-    return ended;
+    return untilNothing(async () => {
+      let ended = 0;
+      for await (const { bucket, place } of store.placesOf(PRINCIPAL)) {
+        ended += (await store.endIn(bucket, place)).ended;
+      }
+      return ended;
+    });
+  }
+
+  /** What a pointer of a handle tells is of no use any more. */
+  async forget(handle: string, place: Place): Promise<void> {
+    await this.store.delete(handle, [place]);
   }
 
   /** Changes the headers of all sessions in a place, and tells how many were changed. */
@@ -114,15 +148,22 @@ export class SessionIndex {
       const header = record && amend(record.header);
       if (!record || !header) return false;
       const { version: expected, flashText, dataText } = record;
+      if (this.parts.indexes) {
+        const data = this.parts.codec.decode(dataText);
+        header.declared = this.#drafter.declared(header.identity, data);
+      }
       const amended = encodeLive(nextVersion(expected), header, flashText, dataText);
-      const outcome = await this.store.save(handle, amended, { expected });
+      const standing = standingOf(header, this.parts.clock.now());
+      const move = moveBetween(placesOf(record.header), standing);
+      const outcome = await this.store.save(handle, amended, { expected, ...move });
       if (outcome.status !== 'conflict') return outcome.status === 'saved';
       value = outcome.current;
     }
     throw new SessionConflictError();
   }
 
-  async #all(bucket: string, place: Place, { limit }: PlaceRange): Promise<PlacedValue[]> {
+  /** What stands in a place, part by part. */
+  async all(bucket: string, place: Place, limit = Infinity): Promise<PlacedValue[]> {
     const all: PlacedValue[] = [];
     while (all.length < limit) {
       const size = Math.min(1_000, limit - all.length);
@@ -139,7 +180,7 @@ export class SessionIndex {
       throw new TypeError('look for sessions by one value, such as { idpSession: "…" }');
     }
     if (name === 'idpSession') return idpSessionPlace(value);
-    if (this.declared.includes(name)) return declaredPlace(name, value);
+    if (Object.hasOwn(this.parts.indexes ?? {}, name)) return declaredPlace(name, value);
     throw new SessionUnavailableError(
       `There is no index "${name}": declare it in the option "indexes" of SessionModule.`,
     );
@@ -151,4 +192,18 @@ export class SessionIndex {
       'The store keeps no indexes, so sessions cannot be found by whose they are: give it the methods of IndexedSessionStore.',
     );
   }
+}
+
+/** Passes over all buckets that are made at most, to find sessions that moved between two of them. */
+const PASSES = 5;
+
+/** A session that changes its principal moves to another bucket, perhaps to one that was looked at before. */
+async function untilNothing(pass: () => Promise<number>): Promise<number> {
+  let all = 0;
+  for (let i = 0; i < PASSES; i++) {
+    const ended = await pass();
+    all += ended;
+    if (ended === 0) break;
+  }
+  return all;
 }

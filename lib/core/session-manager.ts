@@ -27,8 +27,7 @@ export class SessionManager implements SessionKeeper {
   constructor(private readonly parts: SessionManagerParts) {
     this.#reader = new SessionReader(parts);
     this.#writer = new SessionWriter(parts, this.#reader);
-    const declared = Object.keys(parts.indexes ?? {});
-    this.#index = new SessionIndex(parts.store, this.#reader, this.#writer, declared);
+    this.#index = new SessionIndex(parts.store, this.#reader, this.#writer, parts);
   }
 
   /** The session of a request, from the tokens that came with it. No I/O. */

@@ -37,7 +37,7 @@ export function refusalOf(
         ? undefined
         : new SessionStepUpError(
             `This needs a login within the last ${toText(requirement.within)}: log in again.`,
-            { maxAge: requirement.within / 1_000 },
+            { maxAge: secondsOf(requirement.within) },
           );
     case 'factor':
       return refusalOfFactor(requirement, session, by);
@@ -71,9 +71,12 @@ function refusalOfFactor(
   const lately = within === undefined ? '' : ` within the last ${toText(within)}`;
   return new SessionStepUpError(`This needs a proof of ${factors.join(' or ')}${lately}.`, {
     factors,
-    ...(within !== undefined && { maxAge: within / 1_000 }),
+    ...(within !== undefined && { maxAge: secondsOf(within) }),
   });
 }
+
+/** RFC 9470 knows whole seconds only. */
+const secondsOf = (milliseconds: number): number => Math.ceil(milliseconds / 1_000);
 
 /** A time in the future is no proof: somebody's clock is wrong, by more than nodes differ. */
 const isWithin = (within: number, at: number | undefined, { now }: Judgement): boolean =>

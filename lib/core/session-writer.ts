@@ -1,8 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CommitPlan } from './commit-plan.js';
-import { placesOf, SessionDrafter, type Draft, type SessionDrafterParts } from './session-draft.js';
+import {
+  moveBetween,
+  placesOf,
+  SessionDrafter,
+  type Draft,
+  type SessionDrafterParts,
+} from './session-draft.js';
 import { SessionHandover, type SessionHandoverParts } from './session-handover.js';
-import { handleOf } from './session-id.js';
+import { handleOf, isLasting } from './session-id.js';
 import { isSameIdentity } from './session-identity.js';
 import type { Place } from './session-places.js';
 import { MAX_HOPS, type SessionReader, type SessionReaderParts } from './session-reader.js';
@@ -155,7 +161,7 @@ export class SessionWriter {
     const outcome = await this.parts.store.save(state.storedHandle, draft.value, {
       expected: before.version,
       ...(!state.passive && { ttl: draft.ttl }),
-      ...moveBetween(placesOf(before.header), draft),
+      ...moveBetween(placesOf(before.header), draft.standing),
     });
     if (outcome.status === 'saved') {
       this.#wrote(state, draft);
@@ -256,6 +262,7 @@ export class SessionWriter {
     const record = await this.reader.read(handleOf(successor));
     const [there, here] = [record?.header.identity, state.identityAt(this.parts.clock.now())];
     if (!record || !there || !here || !isSameIdentity(there, here)) return false;
+    if (isLasting(handleOf(successor)) !== state.nextIsLasting) return false;
     state.moveTo(successor);
     state.adopt(record);
     return true;
@@ -291,13 +298,6 @@ type Turn = (latest: LiveRecord | undefined) => Promise<LiveRecord | undefined>;
 
 const placesIn = (record: ReturnType<typeof decodeRecord>): Place[] =>
   record?.kind === 'live' ? placesOf(record.header) : [];
-
-/** What a save tells of places: nothing, unless the session leaves some or comes to new ones. */
-function moveBetween(before: readonly Place[], { standing }: Draft) {
-  const leaves = before.filter((place) => !standing.places.includes(place));
-  const comes = standing.places.some((place) => !before.includes(place));
-  return leaves.length > 0 || comes ? { standing, leaves } : {};
-}
 
 /** The counter that a version begins with tells older from newer. */
 const isNewer = (one: LiveRecord, other: LiveRecord): boolean =>

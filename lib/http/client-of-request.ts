@@ -16,7 +16,7 @@ export function clientOfRequest(request: TransportRequest): SessionClient {
   const agent = request.header('user-agent')?.slice(0, LONGEST) ?? '';
   let software = known.get(agent);
   if (!software) known.set(agent, (software = agent === '' ? {} : softwareOf(agent)));
-  return { address: request.address?.replace(IPV4_IN_IPV6, ''), ...software };
+  return { address: short(request.address?.replace(IPV4_IN_IPV6, '')), ...software };
 }
 
 function softwareOf(agent: string): Software {
@@ -35,7 +35,7 @@ function productOf(agent: string): string | undefined {
 }
 
 function deviceOf({ type, vendor, model }: Parser.PlatformDetails): string | undefined {
-  return model ? short(vendor && !model.startsWith(vendor) ? `${vendor} ${model}` : model) : type;
+  return short(model && vendor && !model.startsWith(vendor) ? `${vendor} ${model}` : model) ?? type;
 }
 
 function named(name?: string, version?: string): string | undefined {
@@ -44,4 +44,6 @@ function named(name?: string, version?: string): string | undefined {
   return short(major ? `${name} ${major}` : name);
 }
 
-const short = (text: string): string => text.slice(0, 48);
+/** Anybody may send anything: no markup, nothing that moves a cursor, and not too much of it. */
+const short = (text: string | undefined): string | undefined =>
+  text?.replace(/[\p{Cc}<>&"'`]/gu, '').slice(0, 48) || undefined;

@@ -100,7 +100,7 @@ export class SessionAccounts {
     return ended;
   }
 
-  /** Tells the client which tokens it has to keep; `true` if that changed. */
+  /** Tells the client which tokens it has to keep; `true` if that changed. @internal */
   answer(response: TransportResponse): boolean {
     if (!this.#changed) return false;
     const { transport } = this.#parking;
@@ -129,10 +129,12 @@ export class SessionAccounts {
     );
   }
 
+  /** Who was not logged in leaves nothing behind: nothing would lead back to it. */
   async #parkCurrent(): Promise<void> {
     const session = await this.active.session.load();
-    if (session.principal === undefined) return;
-    if (await session.save()) this.#park([...this.#parked, session.id]);
+    if (session.principal === undefined) await session.destroy();
+    const lives = await session.save();
+    if (lives && session.principal !== undefined) this.#park([...this.#parked, session.id]);
   }
 
   #park(ids: string[]): void {

@@ -2,8 +2,10 @@ import { toText } from '../core/duration.js';
 import type { ResolvedSessionOptions } from './resolve-session-options.js';
 
 /** What is in force, in one line for the log at boot (OWASP ASVS 7.1.1). Tells no secret. */
-export function describeSessionPolicy(options: ResolvedSessionOptions): string {
-  const store = typeof options.store === 'string' ? options.store : 'a store of the application';
+export function describeSessionPolicy(
+  options: ResolvedSessionOptions,
+  store = typeof options.store === 'string' ? options.store : 'a store of the application',
+): string {
   const { name, secure, sameSite } = options.cookie;
   const secureText = secure === 'auto' ? 'Secure on https' : secure ? 'Secure' : 'not Secure';
   const transports = options.transports.map((transport) => {

@@ -99,7 +99,8 @@ function timeouts(
   otherwise: Timeouts,
 ): Timeouts {
   const absoluteTimeout = toMilliseconds(given.absoluteTimeout) ?? otherwise.absoluteTimeout;
-  const idleTimeout = toMilliseconds(given.idleTimeout) ?? otherwise.idleTimeout;
+  const idleTimeout =
+    toMilliseconds(given.idleTimeout) ?? Math.min(otherwise.idleTimeout, absoluteTimeout);
   return { idleTimeout, absoluteTimeout };
 }
 

@@ -152,7 +152,7 @@ export interface SessionModuleOptions {
    * Signs tokens, so that a forged one is refused without asking the store. Of a list, the first signs
    * and all verify. At least 32 characters each.
    *
-   * @default none: tokens are 256 random bits, looked up in the store
+   * @default none: tokens are 255 random bits, looked up in the store
    */
   secret?: string | readonly string[];
   /** The session cookie. */

@@ -10,7 +10,7 @@ const TOKEN_LENGTH = ID_LENGTH + 1 + 43;
 
 /**
  * With secrets a token is `<id>.<HMAC-SHA-256>`: a forged one is refused without asking the
- * store. Without secrets the token is the id itself, 256 random bits that nobody can guess.
+ * store. Without secrets the token is the id itself, 255 random bits that nobody can guess.
  */
 export class HmacSessionIdSigner implements SessionIdSigner {
   readonly #macs: readonly Hmac[];

@@ -141,6 +141,38 @@ describe('places in Redis', () => {
     expect(await manager.forPrincipal('alice', nobody).count()).toBe(2);
   });
 
+  it('a session cannot go on under another handle between two steps of ending them all', async () => {
+    const manager = manage();
+    const sessions = await inParallel(1_200, 100, () => login(manager, 'alice'));
+    const last = (await manager.forPrincipal('alice', nobody).list({ limit: 1 }))[0]!.handle;
+    const session = sessions.find(({ handle }) => handle === last)!;
+    let steps = 0;
+    let escaped: boolean | undefined;
+    const other = new RedisSessionStore(
+      new Proxy(client, {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name, target);
+          if (typeof value !== 'function') return value;
+          return async (...args: unknown[]) => {
+            const reply: unknown = await Reflect.apply(value, target, args);
+            if (name === 'evalsha' && steps++ === 0) {
+              expect(await store.load(last)).toBeDefined();
+              await session.regenerate();
+              escaped = await session.save();
+            }
+            return reply;
+          };
+        },
+      }) as never,
+    );
+    // Known to Redis beforehand: the first call of a script is refused otherwise.
+    await store.endIn('00', principalPlace('alice'));
+    await other.endIn(last.slice(0, 2), principalPlace('alice'));
+    expect(escaped).toBe(false);
+    expect(steps).toBe(3);
+    expect(await probe.client.dbsize()).toBe(0);
+  });
+
   it('100 devices are listed in one round trip', async () => {
     const manager = manage();
     for (let i = 0; i < 100; i++) await login(manager, 'alice', { text: 'x'.repeat(2_000) });

@@ -4,7 +4,12 @@ import { LiveSession } from '../../lib/core/live-session.js';
 import { SessionLifetime } from '../../lib/core/session-lifetime.js';
 import { SessionManager, type SessionManagerParts } from '../../lib/core/session-manager.js';
 import type {
+  CreateOptions,
+  IndexedSessionStore,
   LoadOptions,
+  PlaceLimit,
+  PlaceRange,
+  ReplaceOptions,
   SaveOptions,
   SaveOutcome,
   SessionStore,
@@ -27,23 +32,23 @@ export class WatchedStore implements SessionStore {
 
   load(handle: string, options: LoadOptions = {}) {
     const verb = options.touch === undefined ? 'load' : 'load+touch';
-    return this.#call(verb, () => this.store.load(handle, options));
+    return this.call(verb, () => this.store.load(handle, options));
   }
 
-  create(handle: string, value: string, options: { ttl: number }): Promise<boolean> {
-    return this.#call('create', () => this.store.create(handle, value, options));
+  create(handle: string, value: string, options: CreateOptions): Promise<boolean> {
+    return this.call('create', () => this.store.create(handle, value, options));
   }
 
   save(handle: string, value: string, options: SaveOptions): Promise<SaveOutcome> {
-    return this.#call('save', () => this.store.save(handle, value, options));
+    return this.call('save', () => this.store.save(handle, value, options));
   }
 
   touch(handle: string, ttl: number): Promise<boolean> {
-    return this.#call('touch', () => this.store.touch(handle, ttl));
+    return this.call('touch', () => this.store.touch(handle, ttl));
   }
 
-  delete(handle: string): Promise<string | undefined> {
-    return this.#call('delete', () => this.store.delete(handle));
+  delete(handle: string, leaves?: readonly string[]): Promise<string | undefined> {
+    return this.call('delete', () => this.store.delete(handle, leaves));
   }
 
   count(): Promise<number> {
@@ -61,7 +66,7 @@ export class WatchedStore implements SessionStore {
     return calls;
   }
 
-  async #call<T>(verb: string, ask: () => Promise<T>): Promise<T> {
+  protected async call<T>(verb: string, ask: () => Promise<T>): Promise<T> {
     this.calls.push(verb);
     const stepIn = this.before.get(verb);
     this.before.delete(verb);
@@ -70,11 +75,44 @@ export class WatchedStore implements SessionStore {
   }
 }
 
+/** The same, with the verbs of a store that keeps indexes. */
+export class WatchedIndexedStore extends WatchedStore implements IndexedSessionStore {
+  constructor(private readonly indexed: MemorySessionStore) {
+    super(indexed);
+  }
+
+  admit(handle: string, value: string, options: CreateOptions & { limit: PlaceLimit }) {
+    return this.call('admit', () => this.indexed.admit(handle, value, options));
+  }
+
+  replace(handle: string, value: string, options: ReplaceOptions) {
+    return this.call('replace', () => this.indexed.replace(handle, value, options));
+  }
+
+  list(bucket: string, place: string, range: PlaceRange) {
+    return this.call('list', () => this.indexed.list(bucket, place, range));
+  }
+
+  countIn(bucket: string, place: string) {
+    return this.call('countIn', () => this.indexed.countIn(bucket, place));
+  }
+
+  endIn(bucket: string, place: string, except?: string) {
+    return this.call('endIn', () => this.indexed.endIn(bucket, place, except));
+  }
+
+  placesOf(index: string) {
+    return this.indexed.placesOf(index);
+  }
+}
+
 export interface WorldOptions extends Partial<SessionManagerParts> {
   idleTimeout?: number;
   absoluteTimeout?: number;
   touchAfter?: number;
   secrets?: string[];
+  /** The store keeps indexes. */
+  indexed?: boolean;
 }
 
 /** One store, a clock that the test moves, and as many nodes over them as it wants. */
@@ -82,11 +120,14 @@ export class World {
   readonly clock = new FakeClock();
   /** The store itself, for looks that are not written down. */
   readonly inner = new MemorySessionStore(this.clock, { maxSessions: 500 });
-  readonly store = new WatchedStore(this.inner);
+  readonly store: WatchedStore;
   readonly rejected: string[] = [];
   readonly manager: SessionManager;
 
   constructor(private readonly options: WorldOptions = {}) {
+    this.store = options.indexed
+      ? new WatchedIndexedStore(this.inner)
+      : new WatchedStore(this.inner);
     this.manager = this.node();
   }
 
