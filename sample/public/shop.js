@@ -4,11 +4,15 @@ const WARN_BEFORE = 60_000;
 
 const element = (id) => document.getElementById(id);
 const euros = new Intl.NumberFormat('en', { style: 'currency', currency: 'EUR' });
+const relativeTime = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
 /**
  * @typedef {{ sku: string, name: string, about: string, cents: number }} Product
  * @typedef {{ sku: string, qty: number }} CartItem
  * @typedef {{ principal: string | null, roles: string[], remainingMs: number }} Session
+ * @typedef {{ browser?: string, os?: string, address?: string }} Client
+ * @typedef {{ handle: string, label?: string, client: Client, lastAccessedAt: number,
+ *   rememberMe: boolean, current: boolean }} Device
  */
 
 /** What the page knows. */
@@ -19,6 +23,8 @@ const state = {
   cart: [],
   /** @type {Session | undefined} */
   session: undefined,
+  /** @type {Device[]} */
+  devices: [],
   endsAt: 0,
   warned: false,
 };
@@ -27,10 +33,11 @@ const state = {
 
 /** Something that the visitor has to know. */
 class Failure extends Error {
-  constructor(message, { status = 0, code = '' } = {}) {
+  constructor(message, { status = 0, code = '', stepUp } = {}) {
     super(message);
     this.status = status;
     this.code = code;
+    this.stepUp = stepUp;
   }
 }
 
@@ -50,11 +57,20 @@ async function call(method, path, body) {
   const answer = response.status === 204 ? undefined : await response.json().catch(() => ({}));
   if (response.ok) return answer;
   const { status } = response;
-  throw new Failure(explain(status, answer), { status, code: answer?.code });
+  const { code, stepUp } = answer ?? {};
+  throw new Failure(explain(status, answer), { status, code, stepUp });
 }
 
+/** What the server says in words that are meant for the visitor. */
+const SAID_BY_SERVER = ['LOGIN_FAILED', 'WRONG_CODE', 'TOO_MANY_CODES'];
+
 function explain(status, { code, message } = {}) {
-  if (code === 'LOGIN_FAILED') return message;
+  if (SAID_BY_SERVER.includes(code)) return message;
+  if (code === 'NO_SUCH_DEVICE')
+    return 'This device was signed out or has changed meanwhile: the list is up to date now.';
+  if (code === 'SESSION_LIMIT_REACHED') {
+    return 'You are logged in on as many devices as you may. Log out on one of them first.';
+  }
   if (status === 401) return 'Your session has expired. Please log in again.';
   if (status === 409)
     return 'Your session was changed elsewhere at the same time. Please try again.';
@@ -81,8 +97,26 @@ async function attempt(action) {
     await action();
   } catch (failure) {
     if (!(failure instanceof Failure)) throw failure;
+    if (failure.code === 'SESSION_STEP_UP_REQUIRED') {
+      askForProof(failure.stepUp, action);
+      return;
+    }
     tell({ error: failure.message });
     if (failure.status === 401) await refresh();
+  }
+}
+
+/** Sends what only the user knows; `false` if it is wrong: then the field is ready for another try. */
+async function isAccepted(field, send) {
+  try {
+    await send();
+    return true;
+  } catch (failure) {
+    if (!['LOGIN_FAILED', 'WRONG_CODE'].includes(failure.code)) throw failure;
+    tell({ error: failure.message });
+    field.setAttribute('aria-invalid', 'true');
+    field.select();
+    return false;
   }
 }
 
@@ -96,10 +130,16 @@ async function refresh() {
   state.endsAt = Date.now() + (state.session?.remainingMs ?? 0);
   if (state.session?.remainingMs > WARN_BEFORE) state.warned = false;
   showSession();
+  if (isAnotherUser(before)) await loadUser();
   const { principal } = before ?? {};
   if (before && (!state.session || (principal && !state.session.principal))) {
     lost(principal, expired);
   }
+}
+
+function isAnotherUser(before) {
+  const principal = state.session?.principal ?? undefined;
+  return principal !== undefined && principal !== before?.principal;
 }
 
 /** It may have been replaced already by one that knows nothing: what was put into a cart since. */
@@ -119,6 +159,7 @@ let storeTrouble = '';
 async function poll() {
   try {
     await refresh();
+    if (state.session?.principal) await loadDevices();
     if (storeTrouble && element('error').textContent === storeTrouble) tell({});
     storeTrouble = '';
   } catch (failure) {
@@ -145,6 +186,7 @@ async function tick() {
 
 function clock(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1_000));
+  if (seconds > 2 * 86_400) return `${Math.floor(seconds / 86_400)} days`;
   const parts = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60, seconds % 60];
   const shown = parts[0] > 0 ? parts : parts.slice(1);
   return shown.map((part, i) => (i === 0 ? part : String(part).padStart(2, '0'))).join(':');
@@ -156,6 +198,9 @@ function showSession() {
   element('session').hidden = !session;
   element('login').hidden = principal !== undefined;
   element('logout').hidden = principal === undefined;
+  element('devices').hidden = principal === undefined;
+  element('account').hidden = principal === undefined;
+  if (principal === undefined) forgetUser();
   const roles = session?.roles.length ? ` (${session.roles.join(', ')})` : '';
   element('who').textContent = principal === undefined ? 'Guest' : `${principal}${roles}`;
   element('remaining').textContent = clock(state.endsAt - Date.now());
@@ -164,16 +209,9 @@ function showSession() {
 async function logIn(form) {
   const field = element('password');
   const username = element('username').value;
-  const password = field.value;
-  try {
-    await call('POST', '/auth/login', { username, password });
-  } catch (failure) {
-    if (failure.code !== 'LOGIN_FAILED') throw failure;
-    tell({ error: failure.message });
-    field.setAttribute('aria-invalid', 'true');
-    field.select();
-    return;
-  }
+  const rememberMe = element('remember-me').checked;
+  const login = { username, password: field.value, rememberMe };
+  if (!(await isAccepted(field, () => call('POST', '/auth/login', login)))) return;
   form.reset();
   await Promise.all([refresh(), loadCart()]);
   tell({ status: `Logged in as ${username}.` });
@@ -182,11 +220,15 @@ async function logIn(form) {
 
 async function logOut() {
   await call('POST', '/auth/logout');
+  loggedOut('Logged out.');
+}
+
+function loggedOut(status) {
   state.session = undefined;
   state.cart = [];
   showSession();
   showCart();
-  tell({ status: 'Logged out.' });
+  tell({ status });
   element('username').focus();
 }
 
@@ -197,10 +239,188 @@ async function extend() {
   if (state.session) tell({ status: `Your session ends in ${clock(state.session.remainingMs)}.` });
 }
 
+/* ---- devices and account ---- */
+
+async function loadUser() {
+  const [{ email }] = await Promise.all([call('GET', '/account'), loadDevices()]);
+  setStored(element('email'), email ?? '');
+}
+
+/** Nothing of one user stays in the page for the next. */
+function forgetUser() {
+  closeStepUp();
+  state.devices = [];
+  showDevices();
+  for (const id of ['device-name', 'email']) element(id).value = element(id).defaultValue = '';
+}
+
+/** Shows what is stored, unless the visitor is about to change it. */
+function setStored(field, value) {
+  if (field.value === field.defaultValue) field.value = value;
+  field.defaultValue = value;
+}
+
+async function loadDevices() {
+  ({ devices: state.devices } = await call('GET', '/devices'));
+  showDevices();
+}
+
+/** A device keeps its place in the page, so that nobody loses the focus while the list is renewed. */
+function showDevices() {
+  const list = element('device-list');
+  const before = [...list.children];
+  const nodes = state.devices.map((device) => {
+    const known = before.find(({ dataset }) => dataset.handle === device.handle);
+    return showDevice(known ?? fill('device', {}), device);
+  });
+  if (nodes.length !== before.length || nodes.some((node, i) => node !== before[i])) {
+    const focused = document.activeElement;
+    list.replaceChildren(...nodes);
+    if (list.contains(focused)) focused.focus();
+  }
+  element('sign-out-others').hidden = nodes.length < 2;
+  const current = state.devices.find((device) => device.current);
+  setStored(element('device-name'), current?.label ?? '');
+}
+
+function showDevice(node, device) {
+  const { handle, label, client, current, rememberMe, lastAccessedAt } = device;
+  const software = [client.browser, client.os].filter(Boolean).join(' on ') || 'Unknown software';
+  const name = label ?? software;
+  const about = [
+    label && software,
+    client.address,
+    current ? 'in use now' : `last used ${ago(lastAccessedAt)}`,
+    rememberMe && 'remembered',
+  ];
+  setTexts(node, { name, about: about.filter(Boolean).join(' · ') });
+  node.querySelector('.mark').hidden = !current;
+  const button = node.querySelector('button');
+  button.hidden = current;
+  button.setAttribute('aria-label', `Sign out: ${name}`);
+  button.onclick = () => void attempt(() => signOut(handle, name));
+  node.dataset.handle = handle;
+  return node;
+}
+
+function ago(time) {
+  const minutes = Math.floor((Date.now() - time) / 60_000);
+  if (minutes < 1) return 'just now';
+  if (minutes < 60) return relativeTime.format(-minutes, 'minute');
+  if (minutes < 24 * 60) return relativeTime.format(-Math.floor(minutes / 60), 'hour');
+  return relativeTime.format(-Math.floor(minutes / (24 * 60)), 'day');
+}
+
+async function signOut(handle, name) {
+  const buttons = () => [...element('device-list').querySelectorAll('button:not([hidden])')];
+  const position = buttons().indexOf(document.activeElement);
+  try {
+    await call('DELETE', `/devices/${encodeURIComponent(handle)}`);
+  } finally {
+    await loadDevices();
+  }
+  tell({ status: `${name} is signed out.` });
+  // The button that had the focus is gone: to the next one.
+  const left = buttons();
+  (left[Math.min(position, left.length - 1)] ?? element('devices-title')).focus();
+}
+
+async function signOutOthers() {
+  const { revoked } = await call('POST', '/devices/revoke-others');
+  await loadDevices();
+  tell({
+    status: `${revoked === 1 ? '1 other device is' : `${revoked} other devices are`} signed out.`,
+  });
+  element('devices-title').focus();
+}
+
+async function nameDevice() {
+  const { handle } = state.devices.find(({ current }) => current) ?? {};
+  const field = element('device-name');
+  const label = field.value;
+  await call('PATCH', `/devices/${encodeURIComponent(handle)}`, { label });
+  field.defaultValue = label;
+  await loadDevices();
+  tell({ status: `This device is called ${label} now.` });
+}
+
+async function changeEmail() {
+  const field = element('email');
+  const { email } = await call('POST', '/account/email', { email: field.value });
+  field.value = field.defaultValue = email;
+  const advice = state.devices.length > 1 ? ' You may want to sign out all other devices.' : '';
+  tell({ status: `Your e-mail address is ${email} now.${advice}` });
+}
+
+async function deleteAccount() {
+  await call('POST', '/account/delete');
+  loggedOut(
+    'You are logged out on all of your devices. A real shop would have deleted the account.',
+  );
+}
+
+/* ---- proving once more who it is ---- */
+
+/** What goes on after the proof, and where the focus was. */
+let waiting;
+
+/** Asks for what the server wants to have proven, and then repeats the action. */
+function askForProof({ factors }, action) {
+  waiting = { action, focused: document.activeElement };
+  const form = fill(factors ? 'code-form' : 'password-form', {});
+  if (!factors) form.elements.username.value = state.session.principal;
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    void attempt(() => (factors ? proveByCode(form) : proveByPassword(form)));
+  });
+  form.querySelector('button[type=button]').addEventListener('click', cancelStepUp);
+  element('step-up-form').replaceChildren(form);
+  element('step-up').hidden = false;
+  element('proof').focus();
+}
+
+async function proveByCode(form) {
+  const code = form.elements.code.value.replace(/\s/g, '');
+  await prove(form.elements.code, () => call('POST', '/auth/elevate', { code }));
+}
+
+/** The server knows by the session what the device is called and whether it is remembered. */
+async function proveByPassword(form) {
+  const password = form.elements.password.value;
+  const username = form.elements.username.value;
+  await prove(form.elements.password, () => call('POST', '/auth/login', { username, password }));
+}
+
+async function prove(field, send) {
+  field.removeAttribute('aria-invalid');
+  if (!(await isAccepted(field, send))) return;
+  const { action, focused } = waiting;
+  closeStepUp();
+  focused.focus();
+  await loadDevices();
+  await attempt(action);
+}
+
+function cancelStepUp() {
+  const { focused } = waiting;
+  closeStepUp();
+  tell({ status: 'Nothing was changed.' });
+  focused.focus();
+}
+
+function closeStepUp() {
+  waiting = undefined;
+  element('step-up').hidden = true;
+  element('step-up-form').replaceChildren();
+}
+
 /* ---- products and cart ---- */
 
 function fill(template, texts) {
-  const node = element(template).content.firstElementChild.cloneNode(true);
+  return setTexts(element(template).content.firstElementChild.cloneNode(true), texts);
+}
+
+function setTexts(node, texts) {
   for (const [name, text] of Object.entries(texts)) {
     node.querySelector(`.${name}`).textContent = text;
   }
@@ -269,10 +489,19 @@ function totalOf(cart) {
 
 /* ---- start ---- */
 
-element('login-form').addEventListener('submit', (event) => {
-  event.preventDefault();
-  void attempt(() => logIn(event.target));
-});
+const actions = {
+  'login-form': logIn,
+  'device-form': nameDevice,
+  'email-form': changeEmail,
+};
+for (const [id, action] of Object.entries(actions)) {
+  element(id).addEventListener('submit', (event) => {
+    event.preventDefault();
+    void attempt(() => action(event.target));
+  });
+}
+element('sign-out-others').addEventListener('click', () => void attempt(signOutOthers));
+element('delete-account').addEventListener('click', () => void attempt(deleteAccount));
 element('logout').addEventListener('click', () => void attempt(logOut));
 element('extend').addEventListener('click', () => void attempt(extend));
 document.addEventListener('visibilitychange', () => {

@@ -1,10 +1,14 @@
 import { Module, ValidationPipe, type DynamicModule } from '@nestjs/common';
 import { APP_PIPE } from '@nestjs/core';
 import { SessionModule, type SessionModuleOptions } from 'nestjs-distributed-session';
+import { AccountController } from './account/account.controller.js';
+import { AdminController } from './admin/admin.controller.js';
 import { AuthController } from './auth/auth.controller.js';
+import { OneTimeCodes } from './auth/one-time-codes.js';
 import { Users } from './auth/users.js';
 import { CartController } from './cart/cart.controller.js';
 import { ProductsController } from './cart/products.controller.js';
+import { DevicesController } from './devices/devices.controller.js';
 import { HealthController } from './health.controller.js';
 import { CounterController } from './notes/counter.controller.js';
 import { NotesController } from './notes/notes.controller.js';
@@ -16,6 +20,9 @@ import { SlowController } from './session/slow.controller.js';
 @Module({
   controllers: [
     AuthController,
+    AccountController,
+    DevicesController,
+    AdminController,
     CartController,
     ProductsController,
     CounterController,
@@ -34,8 +41,12 @@ import { SlowController } from './session/slow.controller.js';
   ],
 })
 export class AppModule {
-  /** The shop with sessions as the options say. */
-  static with(session: SessionModuleOptions): DynamicModule {
-    return { module: AppModule, imports: [SessionModule.forRoot(session)] };
+  /** The shop with sessions as the options say, and with these codes as a second factor. */
+  static with(session: SessionModuleOptions, codes: OneTimeCodes): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [SessionModule.forRoot(session)],
+      providers: [{ provide: OneTimeCodes, useValue: codes }],
+    };
   }
 }

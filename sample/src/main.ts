@@ -1,8 +1,10 @@
 import 'reflect-metadata';
 import { Logger, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import type { SessionModuleOptions } from 'nestjs-distributed-session';
 import { AppModule } from './app.module.js';
-import { chooseSessionHome } from './session-home.js';
+import { OneTimeCodes } from './auth/one-time-codes.js';
+import { chooseSessionHome, type SessionHome } from './session-home.js';
 import { readSettings, type Settings } from './settings.js';
 
 const logger = new Logger('Shop');
@@ -18,14 +20,11 @@ async function start(settings: Settings): Promise<void> {
   const home = await chooseSessionHome(settings);
   logger.log(home.description);
   warnAbout(settings);
+  const codes = new OneTimeCodes(settings.totpSecret);
+  tellAbout(codes, settings);
 
   const app = await NestFactory.create(
-    AppModule.with({
-      ...home.options,
-      secret: settings.secret,
-      ...(settings.allowHttp && { cookie: { secure: false } }),
-      ...(settings.idleTimeout !== undefined && { idleTimeout: settings.idleTimeout }),
-    }),
+    AppModule.with(sessionOptions(home, settings), codes),
     await createAdapter(settings.adapter),
     { abortOnError: false },
   );
@@ -33,6 +32,18 @@ async function start(settings: Settings): Promise<void> {
   app.enableShutdownHooks(['SIGINT', 'SIGTERM'], { useProcessExit: true });
   await app.listen(settings.port, settings.host);
   logger.log(`Listening on ${await app.getUrl()}`);
+}
+
+function sessionOptions(home: SessionHome, settings: Settings): SessionModuleOptions {
+  const { secret, allowHttp, idleTimeout, maxSessions, onLimit } = settings;
+  return {
+    ...home.options,
+    secret,
+    ...(allowHttp && { cookie: { secure: false } }),
+    ...(idleTimeout !== undefined && { idleTimeout }),
+    ...(maxSessions !== undefined && { maxSessions }),
+    ...(onLimit !== undefined && { onLimit }),
+  };
 }
 
 /** Only the one that is used is loaded. */
@@ -79,4 +90,13 @@ function warnAbout({ secretIsRandom, allowHttp, host }: Settings): void {
       `ALLOW_HTTP is on and HOST is ${host}: session cookies travel unencrypted. Set ALLOW_HTTP=0 and serve over https.`,
     );
   }
+}
+
+/** A real shop shows each user a secret of their own, once, and never writes one to a log. */
+function tellAbout(codes: OneTimeCodes, { totpSecret, totpSecretIsRandom }: Settings): void {
+  logger.log(
+    totpSecretIsRandom
+      ? `Authenticator codes: add ${codes.uri} to an app, or run: oathtool --totp -b ${totpSecret.base32} (a demo secret of this process; set TOTP_SECRET to keep one)`
+      : 'Authenticator codes are those of TOTP_SECRET, for all users: a demo',
+  );
 }

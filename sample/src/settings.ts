@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { Duration } from 'nestjs-distributed-session';
+import type { Duration, OnLimit } from 'nestjs-distributed-session';
+import { Secret } from 'otpauth';
 
 /** What the environment says about this process. */
 export interface Settings {
@@ -20,12 +21,24 @@ export interface Settings {
   readonly allowHttp: boolean;
   /** `IDLE_TIMEOUT`, for example `10m`. @default the library's */
   readonly idleTimeout: Duration | undefined;
+  /** `MAX_SESSIONS` of a user. @default no limit */
+  readonly maxSessions: number | undefined;
+  /** `ON_LIMIT`: `reject`, `retire-oldest` or `retire-least-recently-used`. @default the library's */
+  readonly onLimit: OnLimit | undefined;
+  /** `TOTP_SECRET` in base32, the same on all nodes. @default a random one, until the process ends */
+  readonly totpSecret: Secret;
+  readonly totpSecretIsRandom: boolean;
 }
+
+/** Bytes that RFC 4226 asks for at least. */
+const SHORTEST_TOTP_SECRET = 16;
 
 /** Reads the environment; a variable that is set to nothing counts as not set. */
 export function readSettings(environment: NodeJS.ProcessEnv): Settings {
   const given = (name: string): string | undefined => environment[name]?.trim() || undefined;
   const secret = given('SESSION_SECRET');
+  const maxSessions = given('MAX_SESSIONS');
+  const totpSecret = given('TOTP_SECRET');
   return {
     adapter: adapterFrom(given('ADAPTER') ?? 'express'),
     host: given('HOST') ?? '127.0.0.1',
@@ -35,8 +48,12 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     secret: secret ?? randomBytes(32).toString('base64url'),
     secretIsRandom: secret === undefined,
     allowHttp: (given('ALLOW_HTTP') ?? (given('NODE_ENV') === 'production' ? '0' : '1')) === '1',
-    // The library checks it, and says what is wrong with it.
+    // The library checks these, and says what is wrong with them.
     idleTimeout: given('IDLE_TIMEOUT') as Duration | undefined,
+    maxSessions: maxSessions === undefined ? undefined : Number(maxSessions),
+    onLimit: given('ON_LIMIT') as OnLimit | undefined,
+    totpSecret: totpSecret === undefined ? new Secret() : totpSecretFrom(totpSecret),
+    totpSecretIsRandom: totpSecret === undefined,
   };
 }
 
@@ -49,4 +66,15 @@ function portFrom(value: string): number {
   const port = Number(value);
   if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
   throw new Error(`PORT is "${value}": use a number from 0 (any free port) to 65535.`);
+}
+
+/** Does not repeat what was given: it may be nearly right. */
+function totpSecretFrom(value: string): Secret {
+  try {
+    const secret = Secret.fromBase32(value);
+    if (secret.bytes.length >= SHORTEST_TOTP_SECRET) return secret;
+  } catch {
+    // Not base32: as bad as too short.
+  }
+  throw new Error('TOTP_SECRET: use base32 (A to Z, 2 to 7) of at least 26 characters.');
 }

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Secret, TOTP } from 'otpauth';
 import type { Browser, Page } from 'playwright-core';
 import { ADAPTERS } from '../support/app.js';
 import { AppProcess } from '../support/app-process.js';
@@ -9,6 +10,12 @@ import { RedisServer } from '../support/redis-server.js';
 const PICTURES = process.env.SCREENSHOTS;
 const WIDE = { width: 1280, height: 800 };
 const NARROW = { width: 360, height: 740 };
+
+/** What all nodes have in common. */
+const SESSION_SECRET = 'every-node-has-to-be-told-the-same-one';
+/** Runs before the program: its clock is six minutes slow, so its logins are not fresh elsewhere. */
+const SLOW_CLOCK = `--import=data:text/javascript,const%20now=Date.now;Date.now=()=>now()-360000`;
+const totp = new TOTP({ secret: new Secret() });
 
 const withBrowser = CHROMIUM ? describe : describe.skip;
 
@@ -44,6 +51,22 @@ withBrowser('the page in a browser', () => {
     expect(unexpected).toEqual([]);
   };
 
+  /** What somebody at another device does. */
+  const elsewhere = async (act: (other: Page) => Promise<void>, options = {}) => {
+    const [here, there] = [page, await Visitor.open(browser, { viewport: WIDE, ...options })];
+    page = there.page;
+    try {
+      await page.goto(here.url());
+      await page.getByRole('heading', { name: 'Enamel kettle' }).waitFor();
+      page = here;
+      await act(there.page);
+      expect(there.complaints).toEqual([]);
+    } finally {
+      page = here;
+      await there.close();
+    }
+  };
+
   const button = (name: string | RegExp) => page.getByRole('button', { name, exact: true });
   const error = () => page.getByRole('alert');
   const status = () => page.getByRole('status');
@@ -52,11 +75,18 @@ withBrowser('the page in a browser', () => {
     await page.getByText(text).first().waitFor();
   };
 
-  const logIn = async (username = 'alice', password = 'wonderland') => {
-    await page.getByLabel('User name').fill(username);
-    await page.getByLabel('Password').fill(password);
-    await button('Log in').click();
+  const logIn = async (username = 'alice', password = 'wonderland', at = page) => {
+    await at.getByLabel('User name').fill(username);
+    await at.getByLabel('Password').fill(password);
+    await at.getByRole('button', { name: 'Log in', exact: true }).click();
   };
+
+  const region = (name: string) => page.getByRole('region', { name, exact: true });
+  const devices = () => region('Your devices').getByRole('listitem');
+  const stepUp = () => region('Confirm that it is you');
+  /** The page looks for what others did when it is looked at again. */
+  const lookAgain = () =>
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange')) && undefined");
 
   const picture = async (name: string) => {
     if (PICTURES) await page.screenshot({ path: `${PICTURES}/${name}.png`, fullPage: true });
@@ -64,13 +94,28 @@ withBrowser('the page in a browser', () => {
 
   describe.each(ADAPTERS)('on %s', (adapter) => {
     let app: AppProcess;
+    let slow: AppProcess;
 
     beforeAll(async () => {
-      app = await AppProcess.start({ ADAPTER: adapter, REDIS_URL: redis.url });
+      const common = { ADAPTER: adapter, REDIS_URL: redis.url, SESSION_SECRET };
+      app = await AppProcess.start({ ...common, TOTP_SECRET: totp.secret.base32 });
+      slow = await AppProcess.start({ ...common, NODE_OPTIONS: SLOW_CLOCK });
     }, 180_000);
-    afterAll(() => app?.stop());
+    afterAll(() => Promise.all([app?.stop(), slow?.stop()]));
     beforeEach(() => visit(app));
     afterEach(leave);
+    afterEach(async () => {
+      // Each test begins with users who are logged in nowhere.
+      const admin = await browser.newContext();
+      const { request } = admin;
+      await request.post(`${app.url}/auth/login`, {
+        data: { username: 'admin', password: 'changeit' },
+      });
+      for (const name of ['alice', 'bob', 'admin']) {
+        await request.delete(`${app.url}/admin/users/${name}/sessions`);
+      }
+      await admin.close();
+    });
 
     it('a visitor fills the cart, logs in, reloads, removes, logs out', async () => {
       expect(await page.title()).toBe('Corner shop');
@@ -140,9 +185,141 @@ withBrowser('the page in a browser', () => {
       await logIn();
       await says('Logged in as alice.');
       await page.context().request.post(`${app.url}/auth/logout`);
-      await page.evaluate("document.dispatchEvent(new Event('visibilitychange')) && undefined");
+      await lookAgain();
       await says('Your session was ended elsewhere. Please log in again.');
       expect(await page.getByLabel('Password').isVisible()).toBe(true);
+    });
+
+    it('a device is named, sees another one, and signs it out', async () => {
+      expect(await region('Your devices').isVisible()).toBe(false);
+      await logIn();
+      await says('Logged in as alice.');
+      expect(await devices().count()).toBe(1);
+      expect(await devices().first().textContent()).toMatch(/on Linux\s+This device/);
+      expect(await button('Sign out all other devices').isVisible()).toBe(false);
+      await page.getByLabel('Name of this device').fill('Till');
+      await button('Save name').click();
+      await status().getByText('This device is called Till now.').waitFor();
+
+      const userAgent = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:145.0) Firefox/145.0';
+      await elsewhere(
+        async (other) => {
+          await logIn('alice', 'wonderland', other);
+          await other.getByText('Logged in as alice.').waitFor();
+          await other.getByText('Till').waitFor();
+          await lookAgain();
+          await devices().nth(1).waitFor();
+          expect(await devices().allTextContents()).toEqual([
+            expect.stringMatching(/Firefox 145 on macOS.*127\.0\.0\.1 · last used just now/s),
+            expect.stringMatching(/Till.*This device.*127\.0\.0\.1 · in use now/s),
+          ]);
+
+          await button(/^Sign out: Firefox 145/).click();
+          await says(/^Firefox 145 on macOS.* is signed out\.$/);
+          expect(await devices().count()).toBe(1);
+          expect(await page.evaluate('document.activeElement.id')).toBe('devices-title');
+
+          await other.getByRole('button', { name: 'Add to cart: Green tea' }).click();
+          await other.getByText('Your session was ended elsewhere. Please log in again.').waitFor();
+          expect(await other.getByRole('region', { name: 'Your devices' }).isVisible()).toBe(false);
+          expect(await other.getByText('Till').count()).toBe(0);
+        },
+        { userAgent },
+      );
+    });
+
+    it('all other devices are signed out at once', async () => {
+      await logIn();
+      await says('Logged in as alice.');
+      await elsewhere((other) =>
+        elsewhere(async (another) => {
+          for (const one of [other, another]) {
+            await logIn('alice', 'wonderland', one);
+            await one.getByText('Logged in as alice.').waitFor();
+          }
+          await lookAgain();
+          await devices().nth(2).waitFor();
+          await button('Sign out all other devices').click();
+          await says('2 other devices are signed out.');
+          expect(await devices().count()).toBe(1);
+          for (const one of [other, another]) {
+            await one.getByRole('button', { name: 'Add to cart: Green tea' }).click();
+            await one.getByText('Your session was ended elsewhere.').waitFor();
+          }
+        }),
+      );
+      await page.reload();
+      await says('This device');
+      expect(await page.locator('#who').textContent()).toBe('alice');
+    });
+
+    it('to delete the account takes a code; a wrong one may be mended', async () => {
+      expected = [/status of 401/];
+      await logIn();
+      await says('Logged in as alice.');
+      await button('Delete account').click();
+      await stepUp().waitFor();
+      const field = stepUp().getByLabel('Code from your authenticator app');
+      expect(await page.evaluate('document.activeElement.id')).toBe('proof');
+      await stepUp().getByRole('button', { name: 'Cancel' }).click();
+      await says('Nothing was changed.');
+      expect(await stepUp().isVisible()).toBe(false);
+      expect(await page.evaluate('document.activeElement.id')).toBe('delete-account');
+
+      await button('Delete account').click();
+      const code = totp.generate();
+      await field.fill(code === '000000' ? '111111' : '000000');
+      await page.keyboard.press('Enter');
+      await says('Wrong code, or one that was used already.');
+      expect(await field.getAttribute('aria-invalid')).toBe('true');
+      await page.keyboard.type(`${code.slice(0, 3)} ${code.slice(3)}`);
+      await page.keyboard.press('Enter');
+      await says(/^You are logged out on all of your devices\./);
+      expect(await page.getByLabel('User name').isVisible()).toBe(true);
+      expect(await stepUp().isVisible()).toBe(false);
+      expect(await page.context().cookies()).toEqual([]);
+    });
+
+    it('to change the e-mail address takes the password, if that was a while ago', async () => {
+      expected = [/status of 401/];
+      await page.goto(slow.url);
+      await logIn('bob', 'builder');
+      await says('Logged in as bob.');
+      await page.getByLabel('E-mail').fill('bob@fresh.example');
+      await button('Change e-mail').click();
+      await says('Your e-mail address is bob@fresh.example now.');
+
+      await page.goto(app.url);
+      await says('This device');
+      await page.getByLabel('E-mail').fill('bob@new.example');
+      await button('Change e-mail').click();
+      await stepUp().getByLabel('Password').fill('wonderland');
+      await picture(`${adapter}-password`);
+      await page.keyboard.press('Enter');
+      await says('Wrong user name or password.');
+      await page.keyboard.type('builder');
+      await button('Confirm').click();
+      await says('Your e-mail address is bob@new.example now.');
+      expect(await devices().count()).toBe(1);
+      await page.reload();
+      await says('This device');
+      expect(await page.getByLabel('E-mail').inputValue()).toBe('bob@new.example');
+
+      // Nothing of one user is left for the next.
+      await button('Log out').click();
+      await says('Logged out.');
+      expect(await page.locator('#email').inputValue()).toBe('');
+      expect(await page.locator('#device-list li').count()).toBe(0);
+    });
+
+    it('who is remembered stays logged in when the browser is closed', async () => {
+      await page.getByLabel('Remember me').check();
+      await logIn();
+      await says('Logged in as alice.');
+      await says(/Session ends in 1[34] days/);
+      const [cookie] = await page.context().cookies();
+      expect(cookie!.expires * 1_000 - Date.now()).toBeGreaterThan(13 * 24 * 60 * 60 * 1_000);
+      expect(await devices().first().textContent()).toContain('remembered');
     });
   });
 
@@ -207,6 +384,12 @@ withBrowser('the page in a browser', () => {
     }, 180_000);
     afterAll(() => app?.stop());
     afterEach(leave);
+
+    const isLegible = async ({ width }: { width: number }) => {
+      expect(await page.evaluate(FAINT_TEXTS)).toEqual([]);
+      const used = await page.evaluate('document.documentElement.scrollWidth');
+      expect(used).toBeLessThanOrEqual(width);
+    };
 
     it('everything can be done by keyboard, and the focus is never lost', async () => {
       await visit(app);
@@ -273,9 +456,29 @@ withBrowser('the page in a browser', () => {
         await logIn('admin', 'changeit');
         await says('Logged in as admin.');
         await picture(`${name}-admin`);
-        expect(await page.evaluate(FAINT_TEXTS)).toEqual([]);
-        const width = await page.evaluate('document.documentElement.scrollWidth');
-        expect(width).toBeLessThanOrEqual(options.viewport.width);
+        await isLegible(options.viewport);
+        await page
+          .getByLabel('Name of this device')
+          .fill('The one with a very long name '.repeat(2));
+        await button('Save name').click();
+        await says(/^This device is called/);
+        await elsewhere(async (other) => {
+          await other.getByLabel('Remember me').check();
+          await logIn('admin', 'changeit', other);
+          await other.getByText('Logged in as admin.').waitFor();
+        });
+        await lookAgain();
+        await devices().nth(1).waitFor();
+        await picture(`${name}-devices`);
+        await isLegible(options.viewport);
+        await button('Delete account').click();
+        await stepUp().waitFor();
+        await picture(`${name}-code`);
+        await isLegible(options.viewport);
+        await button('Sign out all other devices').click();
+        await says(/(is|are) signed out\.$/);
+        await button('Log out').click();
+        await says('Logged out.');
       },
     );
   });

@@ -1,4 +1,4 @@
-import { IsNotEmpty, IsString, MaxLength } from 'class-validator';
+import { IsBoolean, IsNotEmpty, IsOptional, IsString, Length, MaxLength } from 'class-validator';
 
 export class LoginDto {
   @IsString()
@@ -10,4 +10,15 @@ export class LoginDto {
   @IsNotEmpty()
   @MaxLength(128)
   readonly password!: string;
+
+  /** Stay logged in when the browser is closed. */
+  @IsOptional()
+  @IsBoolean()
+  readonly rememberMe?: boolean | null;
+
+  /** What the user calls the device. */
+  @IsOptional()
+  @IsString()
+  @Length(1, 64)
+  readonly label?: string | null;
 }

@@ -1,0 +1,6 @@
+import { Matches } from 'class-validator';
+
+export class ElevateDto {
+  @Matches(/^\d{6}$/)
+  readonly code!: string;
+}
