@@ -45,7 +45,12 @@ export const sessionProviders: Provider[] = [
     inject: [{ token: SESSION_MODULE_OPTIONS, optional: true }],
   },
   { provide: SESSION_STORE, useFactory: openStore, inject: [SESSION_OPTIONS] },
-  { provide: SessionManager, useFactory: createManager, inject: [SESSION_OPTIONS, SESSION_STORE] },
+  {
+    provide: SessionManager,
+    useFactory: (options: ResolvedSessionOptions, store: SessionStore) =>
+      createManager(options, store),
+    inject: [SESSION_OPTIONS, SESSION_STORE],
+  },
   { provide: SessionHost, useFactory: createHost, inject: [SESSION_OPTIONS, SessionManager] },
   SessionService,
   SessionGuard,
@@ -70,11 +75,16 @@ async function openStore(options: ResolvedSessionOptions): Promise<SessionStore>
   });
 }
 
-function createManager(options: ResolvedSessionOptions, store: SessionStore): SessionManager {
+function createManager(
+  options: ResolvedSessionOptions,
+  store: SessionStore,
+  realm?: string,
+): SessionManager {
   const lifetime = new SessionLifetime(options);
   const { maxSessions, onLimit } = options;
   return new SessionManager({
     store,
+    realm,
     codec: options.codec,
     signer: new HmacSessionIdSigner(new Keyring(options.secrets)),
     lifetime,
@@ -90,7 +100,7 @@ function createManager(options: ResolvedSessionOptions, store: SessionStore): Se
 }
 
 function createHost(options: ResolvedSessionOptions, manager: SessionManager): SessionHost {
-  return new SessionHost(createLane(options, manager), options);
+  return new SessionHost(createLane(options, manager), options, options.keyPrefix);
 }
 
 function createLane(
@@ -111,6 +121,7 @@ function createLane(
   const channels = options.transports.map((one) =>
     one === 'cookie' ? `cookie ${cookie.name}` : one,
   );
+  if (parking) channels.push(`cookie ${parked.name}`);
   return { name, manager, transports, channels, parking, assurance, policy };
 }
 
@@ -171,6 +182,7 @@ async function openFeature(
   const resolved = resolveSessionOptions({
     ...given,
     redis: undefined,
+    store: undefined,
     forRoutes: undefined,
     exclude: undefined,
     loading: undefined,
@@ -181,8 +193,13 @@ async function openFeature(
     ...(!ownStore && { store: storeBeside(store, keyPrefix, main) }),
   });
   const opened = await openStore(resolved);
-  const manager = createManager(resolved, opened);
-  host.add(createLane(resolved, manager, name));
+  const manager = createManager(resolved, opened, name);
+  try {
+    host.add(createLane(resolved, manager, name), ownStore ? undefined : keyPrefix);
+  } catch (error) {
+    if (ownStore) await opened.close?.();
+    throw error;
+  }
   const where = ownStore ? undefined : 'the store of forRoot';
   logger.log(`forFeature('${name}'): ${describeSessionPolicy(resolved, where)}`);
   return {

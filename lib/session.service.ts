@@ -128,6 +128,9 @@ export class SessionService {
    */
   findBy(index: string, value: string, options: { limit?: number } = {}): Promise<ListedSession[]> {
     const { limit = FOUND_AT_MOST } = options;
+    if (!Number.isInteger(limit) || limit < 1) {
+      throw new TypeError('findBy(…, { limit }): use a whole number of at least 1');
+    }
     return this.#manager.findBy({ [index]: value }, limit, this.#currentHandle);
   }
 

@@ -1,27 +1,29 @@
 /** What kind of proof a factor is; names of RFC 8176, and those in common use. */
-const KINDS: Readonly<Record<string, 'knowledge' | 'possession' | 'biometric'>> = {
-  pwd: 'knowledge',
-  password: 'knowledge',
-  pin: 'knowledge',
-  kba: 'knowledge',
-  otp: 'possession',
-  totp: 'possession',
-  hotp: 'possession',
-  sms: 'possession',
-  tel: 'possession',
-  push: 'possession',
-  pop: 'possession',
-  swk: 'possession',
-  hwk: 'possession',
-  sc: 'possession',
-  webauthn: 'possession',
-  passkey: 'possession',
-  face: 'biometric',
-  fpt: 'biometric',
-  iris: 'biometric',
-  retina: 'biometric',
-  vbm: 'biometric',
-};
+const KINDS = new Map(
+  Object.entries({
+    pwd: 'knowledge',
+    password: 'knowledge',
+    pin: 'knowledge',
+    kba: 'knowledge',
+    otp: 'possession',
+    totp: 'possession',
+    hotp: 'possession',
+    sms: 'possession',
+    tel: 'possession',
+    push: 'possession',
+    pop: 'possession',
+    swk: 'possession',
+    hwk: 'possession',
+    sc: 'possession',
+    webauthn: 'possession',
+    passkey: 'possession',
+    face: 'biometric',
+    fpt: 'biometric',
+    iris: 'biometric',
+    retina: 'biometric',
+    vbm: 'biometric',
+  }),
+);
 
 /** Keys that cannot leave their hardware. */
 const HARDWARE = ['hwk', 'sc'];
@@ -32,7 +34,7 @@ const HARDWARE = ['hwk', 'sc'];
  * PIN, are one, and a name that is not known proves nothing beyond level 1.
  */
 export function assuranceOf(factors: readonly string[]): number {
-  const kinds = new Set(factors.flatMap((factor) => KINDS[factor] ?? []));
+  const kinds = new Set(factors.flatMap((factor) => KINDS.get(factor) ?? []));
   if (kinds.size < 2) return factors.includes('mfa') ? 2 : 1;
   return factors.some((factor) => HARDWARE.includes(factor)) ? 3 : 2;
 }

@@ -5,7 +5,7 @@ import type { SessionIndex } from './session-index.js';
 import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
 import { actingPlace, actorPlace, principalPlace } from './session-places.js';
 import { decodeHead, decodeRecord, type RecordHeader } from './session-record.js';
-import { claimsOf, listOf, mustBeName } from './session-renewal.js';
+import { claimsOf, listOf, mustBeLabel } from './session-renewal.js';
 import type { PlacedValue, StoredValue } from './session-store.interface.js';
 import type { Session, SessionGrantOptions } from './session.js';
 
@@ -75,6 +75,11 @@ export class PrincipalSessions {
     if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) {
       throw new TypeError('list({ limit }): use a whole number from 1 to 1000');
     }
+    if (after && !(isHandle(after.handle) && Number.isFinite(after.authenticatedAt))) {
+      throw new TypeError(
+        'list({ after }): give the last session of the part before, at least its handle and authenticatedAt',
+      );
+    }
     const place = principalPlace(this.principal);
     const range = {
       limit,
@@ -139,11 +144,20 @@ export class PrincipalSessions {
       if (identity?.principal !== this.principal || identity.actor) return undefined;
       return { ...header, identity: { ...identity, ...changed }, renew: true };
     };
-    let count = await index.amendAll(this.#bucket, principalPlace(this.principal), amend);
-    for (const bucket of new Set((await this.#traces()).map((trace) => trace.bucket))) {
-      count += await index.amendAll(bucket, actorPlace(this.principal), amend);
-    }
-    return count;
+    const amendActing = async (traces: readonly Trace[]) => {
+      let changed = 0;
+      for (const bucket of new Set(traces.map((trace) => trace.bucket))) {
+        changed += await index.amendAll(bucket, actorPlace(this.principal), amend);
+      }
+      return changed;
+    };
+    // Who comes back meanwhile brings the new grants along; who goes there meanwhile is found after.
+    const before = await this.#traces();
+    const acting = await amendActing(before);
+    const own = await index.amendAll(this.#bucket, principalPlace(this.principal), amend);
+    const known = new Set(before.map(({ handle }) => handle));
+    const left = (await this.#traces()).filter(({ handle }) => !known.has(handle));
+    return acting + own + (await amendActing(left));
   }
 
   /**
@@ -151,7 +165,7 @@ export class PrincipalSessions {
    * this handle.
    */
   async setLabel(handle: string, label: string | undefined): Promise<boolean> {
-    if (label !== undefined) mustBeName('setLabel(handle, label)', label);
+    if (label !== undefined) mustBeLabel('setLabel(handle, label)', label);
     if (!this.#isOurs(handle)) return false;
     return this.parts.index.amend(handle, (header) =>
       header.identity?.principal === this.principal
@@ -199,12 +213,18 @@ export class PrincipalSessions {
     return { ended, found: left.length + done.length > 0 };
   }
 
-  async #traces(): Promise<{ handle: string; bucket: string }[]> {
+  async #traces(): Promise<Trace[]> {
     const placed = await this.parts.index.all(this.#bucket, actingPlace(this.principal));
     return placed.flatMap(({ handle, head }) =>
       bucketOfSuccessor(head).map((bucket) => ({ handle, bucket })),
     );
   }
+}
+
+/** That there is a session in which the principal acts as another: in this bucket. */
+interface Trace {
+  readonly handle: string;
+  readonly bucket: string;
 }
 
 /** How often sessions are followed that are switched to and fro while they are ended. */

@@ -30,6 +30,8 @@ export interface SessionDrafterParts {
   readonly lifetime: SessionLifetime;
   /** Largest stored value, in bytes. */
   readonly maxBytes: number;
+  /** Name of these sessions, if the application has several kinds. */
+  readonly realm?: string | undefined;
   /** Indexes that the application declared. */
   readonly indexes?: Readonly<Record<string, SessionIndexer>> | undefined;
   /** Rejects data that violates the application's schema. */
@@ -58,11 +60,11 @@ export class SessionDrafter {
     const contents = encoded ?? state.changes.encodeAll();
     const now = clock.now();
     const header = state.header(now, lifetime.absoluteEnd(now, isLasting(handle)));
+    header.realm = this.parts.realm;
     if (this.parts.indexes) header.declared = this.declared(header.identity, state.changes.data);
     const version = nextVersion(state.record?.version);
     const value = encodeLive(version, header, contents.flashText, contents.dataText);
-    const bytes = Buffer.byteLength(value);
-    if (bytes > maxBytes) throw new SessionTooLargeError(bytes, maxBytes);
+    mustFit(value, maxBytes);
     const { flashText, dataText } = contents;
     const record: LiveRecord = { kind: 'live', version, header, flashText, dataText };
     const ttl = lifetime.timeToLive(now, header.absoluteEnd, handle);
@@ -86,9 +88,9 @@ export const placesOf = ({ identity, declared = [] }: RecordHeader): Place[] => 
   ...declared,
 ];
 
-/** When a session began to belong where it stands. */
+/** When a session began to belong where it stands; who acts as another is no session of theirs to count. */
 export const sinceOf = ({ identity, createdAt }: RecordHeader): number =>
-  identity?.authenticatedAt ?? createdAt;
+  (identity?.authenticatedAt ?? createdAt) * (identity?.actor ? -1 : 1);
 
 export const standingOf = (header: RecordHeader, now: number): Standing => ({
   places: placesOf(header),
@@ -104,4 +106,10 @@ export function moveBetween(
   const leaves = before.filter((place) => !standing.places.includes(place));
   const comes = standing.places.some((place) => !before.includes(place));
   return leaves.length > 0 || comes ? { standing, leaves } : {};
+}
+
+/** @throws SessionTooLargeError (`SESSION_TOO_LARGE`) */
+export function mustFit(value: StoredValue, maxBytes: number): void {
+  const bytes = Buffer.byteLength(value);
+  if (bytes > maxBytes) throw new SessionTooLargeError(bytes, maxBytes);
 }

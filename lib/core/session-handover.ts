@@ -1,6 +1,6 @@
 import type { Clock } from './clock.js';
-import { placesOf, standingOf, type Draft } from './session-draft.js';
-import { bucketOfHandle } from './session-id.js';
+import { placesOf, type Draft } from './session-draft.js';
+import { bucketOf, bucketOfHandle, handleOf, newSessionId } from './session-id.js';
 import type { SessionIdSigner } from './session-id-signer.interface.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import type { SessionLimit } from './session-limit.js';
@@ -48,18 +48,20 @@ export class SessionHandover {
     const { store } = this.parts;
     const before = state.record!;
     const leaves = placesOf(before.header);
-    const { value, ...pointer } = this.#pointer(state, draft, handle);
+    const pointer = this.#pointer(state, handle);
+    const trace = traceOf(state, draft, handle);
     const { ttl, standing } = draft;
     const limit = await this.#limitOnLogin(state, draft);
     const inReach = bucketOfHandle(handle) === bucketOfHandle(state.storedHandle);
-    if (isIndexed(store) && inReach && !limit && !pointer.standing) {
+    const options = { expected: before.version, ttl: pointer.ttl, leaves };
+    if (isIndexed(store) && inReach && !limit && !trace) {
       const next = { handle, value: draft.value, ttl, standing };
-      const options = { expected: before.version, ttl: pointer.ttl, leaves, next };
-      return store.replace(state.storedHandle, value, options);
+      return store.replace(state.storedHandle, pointer.value, { ...options, next });
     }
     if (!(await this.#admit(handle, draft, limit))) return { status: 'taken' };
-    const options = { expected: before.version, leaves, ...pointer };
-    const outcome = await store.save(state.storedHandle, value, options);
+    // In between: whoever finds the trace finds its session, and whoever does not finds the old one.
+    if (trace) await store.create(trace.handle, trace.value, trace);
+    const outcome = await store.save(state.storedHandle, pointer.value, options);
     if (outcome.status !== 'saved') await store.delete(handle, standing.places);
     return outcome;
   }
@@ -77,28 +79,40 @@ export class SessionHandover {
 
   /** The limit that a renewal meets; none if the session counts there already. */
   async #limitOnLogin(state: SessionState, draft: Draft): Promise<PlaceLimit | undefined> {
-    if (state.renewal?.kind !== 'authenticate') return undefined;
+    const { kind } = state.renewal ?? {};
+    if (kind !== 'authenticate' && kind !== 'switch') return undefined;
     const limit = await this.parts.limit?.of(draft.record.header);
     return limit && !placesOf(state.record!.header).includes(limit.place) ? limit : undefined;
   }
 
   /** What is left at the old id. */
-  #pointer(state: SessionState, draft: Draft, successor: string) {
+  #pointer(state: SessionState, successor: string) {
     const { signer, clock, grace } = this.parts;
     const { version, header } = state.record!;
-    const now = clock.now();
     const value = encodeRetired({
       version: nextVersion(version),
-      until: now + grace,
+      until: clock.now() + grace,
       successor,
       sealed: signer.sealSuccessor(state.storedId as string, state.nextId),
       privileged: state.renewal?.kind !== 'regenerate',
+      ofPrincipal: header.identity !== undefined,
     });
-    const { actor } = draft.record.header.identity ?? {};
-    if (!actor || header.identity?.actor) return { value, ttl: Math.max(1, grace) };
-    // Beside the actor's sessions it tells in which bucket to look for what they do as others.
-    const places = [actingPlace(actor.principal)];
-    const standing = { ...standingOf(draft.record.header, now), places };
-    return { value, ttl: Math.max(grace, standing.life), standing };
+    return { value, ttl: Math.max(1, grace) };
   }
+}
+
+/**
+ * Where somebody begins to act as another principal, a trace of it is left beside the actor's sessions: it
+ * tells in which bucket to look for that one. It has a handle of its own, which nobody can load.
+ */
+function traceOf(state: SessionState, draft: Draft, successor: string) {
+  const { actor } = draft.record.header.identity ?? {};
+  if (!actor || state.record!.header.identity?.actor) return undefined;
+  const record = { until: 0, successor, sealed: '-', privileged: true, ofPrincipal: true };
+  return {
+    handle: handleOf(newSessionId(bucketOf(actor.principal))),
+    value: encodeRetired({ version: nextVersion(), ...record }),
+    ttl: draft.standing.life,
+    standing: { ...draft.standing, places: [actingPlace(actor.principal)] },
+  };
 }

@@ -1,6 +1,7 @@
 import type { SessionCodec } from './session-codec.interface.js';
 import {
   moveBetween,
+  mustFit,
   placesOf,
   SessionDrafter,
   standingOf,
@@ -123,13 +124,18 @@ export class SessionIndex {
   /** Changes the headers of all sessions in a place, and tells how many were changed. */
   async amendAll(bucket: string, place: Place, amend: Amendment): Promise<number> {
     let changed = 0;
+    const failures: PromiseRejectedResult[] = [];
     for (let after: PlacedValue | undefined; ;) {
       const some = await this.#store.list(bucket, place, { limit: WIDTH, after });
-      const done = await Promise.all(some.map(({ handle }) => this.amend(handle, amend)));
-      changed += done.filter(Boolean).length;
+      const done = await Promise.allSettled(some.map(({ handle }) => this.amend(handle, amend)));
+      changed += done.filter((one) => one.status === 'fulfilled' && one.value).length;
+      failures.push(...done.filter((one) => one.status === 'rejected'));
       after = some.at(-1);
-      if (some.length < WIDTH) return changed;
+      if (some.length < WIDTH) break;
     }
+    // All others are changed: whoever calls again begins with those that are left.
+    if (failures[0]) throw failures[0].reason;
+    return changed;
   }
 
   /**
@@ -148,11 +154,10 @@ export class SessionIndex {
       const header = record && amend(record.header);
       if (!record || !header) return false;
       const { version: expected, flashText, dataText } = record;
-      if (this.parts.indexes) {
-        const data = this.parts.codec.decode(dataText);
-        header.declared = this.#drafter.declared(header.identity, data);
-      }
+      const data = this.parts.indexes && this.#dataOf(dataText);
+      if (data) header.declared = this.#drafter.declared(header.identity, data);
       const amended = encodeLive(nextVersion(expected), header, flashText, dataText);
+      mustFit(amended, this.parts.maxBytes);
       const standing = standingOf(header, this.parts.clock.now());
       const move = moveBetween(placesOf(record.header), standing);
       const outcome = await this.store.save(handle, amended, { expected, ...move });
@@ -172,6 +177,15 @@ export class SessionIndex {
       if (some.length < size) break;
     }
     return all;
+  }
+
+  /** Data that cannot be read is no reason to keep rights that were taken away: its places stay. */
+  #dataOf(text: string): Record<string, unknown> | undefined {
+    try {
+      return this.parts.codec.decode(text);
+    } catch {
+      return undefined;
+    }
   }
 
   #placeOf(query: SessionQuery): Place {
@@ -197,10 +211,13 @@ export class SessionIndex {
 /** Passes over all buckets that are made at most, to find sessions that moved between two of them. */
 const PASSES = 5;
 
-/** A session that changes its principal moves to another bucket, perhaps to one that was looked at before. */
+/**
+ * A session that changes its principal moves to another bucket, perhaps to one that was looked at before:
+ * so there are two passes, and more while something is found.
+ */
 async function untilNothing(pass: () => Promise<number>): Promise<number> {
-  let all = 0;
-  for (let i = 0; i < PASSES; i++) {
+  let all = await pass();
+  for (let i = 1; i < PASSES; i++) {
     const ended = await pass();
     all += ended;
     if (ended === 0) break;

@@ -20,6 +20,8 @@ const REMEMBERED = 100_000;
 export class SessionLifetime {
   #touches = new Map<string, number>();
   #olderTouches = new Map<string, number>();
+  /** Absolute ends that come before the idle window would end. */
+  readonly #ends = new Map<string, number>();
 
   constructor(private readonly options: SessionLifetimeOptions) {}
 
@@ -48,6 +50,17 @@ export class SessionLifetime {
     return touched === undefined || now - touched >= this.options.touchAfter || now < touched;
   }
 
+  /** How long the idle window is that starts now, as far as this node knows the session. */
+  windowOf(handle: string, now: number): number {
+    return this.timeToLive(now, this.#ends.get(handle) ?? Infinity, handle);
+  }
+
+  /** The session ends before its idle window. */
+  endsAt(handle: string, absoluteEnd: number): void {
+    if (this.#ends.size >= REMEMBERED / 2) this.#ends.clear();
+    this.#ends.set(handle, absoluteEnd);
+  }
+
   lastTouch(handle: string): number | undefined {
     return this.#touches.get(handle) ?? this.#olderTouches.get(handle);
   }
@@ -63,6 +76,7 @@ export class SessionLifetime {
   forget(handle: string): void {
     this.#touches.delete(handle);
     this.#olderTouches.delete(handle);
+    this.#ends.delete(handle);
   }
 
   #of(lasting: boolean): Timeouts {

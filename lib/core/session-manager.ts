@@ -1,6 +1,6 @@
 import { LiveSession, type SessionKeeper } from './live-session.js';
 import type { SessionCodec } from './session-codec.interface.js';
-import { isHandle, isSessionId } from './session-id.js';
+import { handleOf, isHandle, isSessionId } from './session-id.js';
 import type { VerifiedToken } from './session-id-signer.interface.js';
 import { PrincipalSessions, listed, type ListedSession } from './principal-sessions.js';
 import type { SessionClient } from './session-identity.js';
@@ -93,6 +93,16 @@ export class SessionManager implements SessionKeeper {
 
   count(): Promise<number> {
     return this.parts.store.count();
+  }
+
+  /**
+   * Whether a login goes on under an id that another request has got just now, and this one did not come
+   * with: by `elevate`, for example.
+   */
+  async goesOnElsewhere(session: LiveSession): Promise<boolean> {
+    const { supersededBy, supersededLogin } = LiveSession.stateOf(session);
+    if (supersededBy === undefined || !supersededLogin) return false;
+    return (await this.#reader.read(handleOf(supersededBy))) !== undefined;
   }
 
   /** What can be done with all sessions of a principal; `current` tells the handle of the one that asks. */

@@ -16,6 +16,8 @@ export interface SessionReaderParts {
   readonly signer: SessionIdSigner;
   readonly lifetime: SessionLifetime;
   readonly clock: Clock;
+  /** Name of these sessions, if the application has several kinds. */
+  readonly realm?: string | undefined;
   /** Told of what was refused; never gets an id. */
   readonly onRejected?: ((reason: RejectionReason, handle?: string) => void) | undefined;
 }
@@ -72,8 +74,8 @@ export class SessionReader {
   async read(handle: string): Promise<LiveRecord | undefined> {
     const loaded = await this.parts.store.load(handle);
     const record = loaded && this.decode(loaded.value, handle);
-    const live = record?.kind === 'live' && record.header.absoluteEnd > this.parts.clock.now();
-    return live ? record : undefined;
+    if (record?.kind !== 'live' || record.header.realm !== this.parts.realm) return undefined;
+    return record.header.absoluteEnd > this.parts.clock.now() ? record : undefined;
   }
 
   /** A stored value as a record; a damaged one counts as absent, and is reported. */
@@ -100,9 +102,10 @@ export class SessionReader {
   async #loadOnce(state: SessionState, now: number): Promise<boolean> {
     const { store, lifetime } = this.parts;
     const handle = state.storedHandle;
-    const touch = !state.passive && lifetime.isTouchDue(handle, now);
+    const due = !state.passive && lifetime.isTouchDue(handle, now);
+    const touch = due ? lifetime.windowOf(handle, now) : undefined;
     const loaded = await store.load(handle, {
-      touch: touch ? lifetime.idleTimeout(handle) : undefined,
+      touch,
       remaining: state.passive,
     });
     const record = loaded && this.decode(loaded.value, handle);
@@ -112,10 +115,31 @@ export class SessionReader {
       this.#meetNothing(state, handle);
       return true;
     }
+    if (record.header.realm !== this.parts.realm) {
+      // Somebody else's: it is left as it is.
+      this.parts.onRejected?.('malformed', handle);
+      this.#meetNothing(state, handle);
+      return true;
+    }
     state.adopt(record);
-    if (touch) this.touched(state, handle, now);
+    if (touch) await this.#extended(state, handle, now, touch);
     else this.#seen(state, handle, now, loaded?.remaining);
     return true;
+  }
+
+  /**
+   * The window was started anew before the absolute end was known: beyond that a session would count where
+   * sessions are counted. From then on this node knows it.
+   */
+  async #extended(state: SessionState, handle: string, now: number, window: number): Promise<void> {
+    const { lifetime, store } = this.parts;
+    const rest = state.absoluteEnd - now;
+    if (window > rest) {
+      lifetime.endsAt(handle, state.absoluteEnd);
+      // The record has the last word: whatever becomes of this, the session is not longer for it.
+      await store.touch(handle, rest).catch(() => undefined);
+    }
+    this.touched(state, handle, now);
   }
 
   #meetNothing(state: SessionState, handle: string): void {
@@ -132,7 +156,7 @@ export class SessionReader {
       return true;
     }
     if (record.privileged) {
-      state.supersede(successor);
+      state.supersede(successor, record.ofPrincipal);
       return true;
     }
     state.moveTo(successor);

@@ -32,6 +32,8 @@ export interface RecordHeader {
   declared?: readonly Place[] | undefined;
   /** What it may do was changed from outside: its next request gives it a new id. */
   renew?: true | undefined;
+  /** Name of the sessions that it is one of; absent: those of `forRoot`. */
+  realm?: string | undefined;
 }
 
 /** Values kept for the next reader only. */
@@ -58,6 +60,8 @@ export interface RetiredRecord {
   readonly successor: string;
   readonly sealed: string;
   readonly privileged: boolean;
+  /** Somebody was logged in under the old id already. */
+  readonly ofPrincipal: boolean;
   /** Until when it leads on, in milliseconds since the epoch; the record itself may stay longer. */
   readonly until: number;
 }
@@ -67,7 +71,9 @@ export type SessionRecord = LiveRecord | RetiredRecord;
 /** Kind of a record that is a session; all others only tell where one has gone. */
 export const LIVE = '1';
 const RETIRED = '>';
-const RETIRED_PRIVILEGED = '!';
+const RETIRED_AT_LOGIN = '!';
+const RETIRED_SINCE_LOGIN = '?';
+const RETIRED_KINDS = [RETIRED, RETIRED_AT_LOGIN, RETIRED_SINCE_LOGIN];
 
 /**
  * A version no other write has: a counter, which tells older from newer, and a random part, by
@@ -101,7 +107,8 @@ export function encodeLive(
 }
 
 export function encodeRetired(record: Omit<RetiredRecord, 'kind'>): StoredValue {
-  const kind = record.privileged ? RETIRED_PRIVILEGED : RETIRED;
+  const since = record.ofPrincipal ? RETIRED_SINCE_LOGIN : RETIRED_AT_LOGIN;
+  const kind = record.privileged ? since : RETIRED;
   return `${record.version}${kind}${record.until}.${record.successor}.${record.sealed}`;
 }
 
@@ -115,22 +122,28 @@ export function decodeRecord(value: StoredValue): SessionRecord | undefined {
   const kind = kindOf(value);
   const rest = VERSION_LENGTH + 1;
   if (kind === LIVE) return decodeLive(version, value, rest);
-  if (kind === RETIRED || kind === RETIRED_PRIVILEGED) {
-    return decodeRetired(version, kind === RETIRED_PRIVILEGED, value.slice(rest));
-  }
+  if (RETIRED_KINDS.includes(kind ?? '')) return decodeRetired(version, kind, value.slice(rest));
   if (/^[0-9a-f]{8}[A-Za-z0-9_-]{6}[2-9A-Z]/.test(value)) throw new SessionFormatError();
   return undefined;
 }
 
 function decodeRetired(
   version: string,
-  privileged: boolean,
+  kind: string | undefined,
   text: string,
 ): RetiredRecord | undefined {
   const [end = '', successor = '', sealed = ''] = text.split('.');
   const until = Number(end);
   if (!Number.isFinite(until) || !isHandle(successor) || sealed === '') return undefined;
-  return { kind: 'retired', version, until, successor, sealed, privileged };
+  return {
+    kind: 'retired',
+    version,
+    until,
+    successor,
+    sealed,
+    privileged: kind !== RETIRED,
+    ofPrincipal: kind === RETIRED_SINCE_LOGIN,
+  };
 }
 
 function decodeLive(version: string, value: string, start: number): LiveRecord | undefined {
@@ -157,6 +170,7 @@ interface StoredHeader extends StoredIdentity {
   s: number;
   x?: readonly Place[] | undefined;
   w?: true | undefined;
+  z?: string | undefined;
 }
 
 function encodeHeader(header: RecordHeader, dataLength: number): string {
@@ -168,6 +182,7 @@ function encodeHeader(header: RecordHeader, dataLength: number): string {
     ...(header.identity && encodeIdentity(header.identity)),
     x: header.declared?.length ? header.declared : undefined,
     w: header.renew,
+    z: header.realm,
   };
   return JSON.stringify(stored);
 }
@@ -197,5 +212,6 @@ function headerOf(text: string, dataLength?: number): RecordHeader | undefined {
     identity: decodeIdentity(stored),
     declared: Array.isArray(stored.x) ? stored.x : undefined,
     renew: stored.w === true || undefined,
+    realm: stored.z,
   };
 }

@@ -31,9 +31,10 @@ export function authentication(
 ): Renewal {
   const { roles, permissions, factors = [], claims = {}, label, clientKind, idpSession } = options;
   mustBeName('authenticate(principal)', principal);
-  for (const [name, value] of Object.entries({ label, clientKind, idpSession })) {
+  for (const [name, value] of Object.entries({ clientKind, idpSession })) {
     if (value !== undefined) mustBeName(`authenticate(…, { ${name} })`, value);
   }
+  if (label !== undefined) mustBeLabel('authenticate(…, { label })', label);
   const proven = listOf('factors', factors);
   const identity = {
     principal,
@@ -106,6 +107,16 @@ export function mustBeName(what: string, value: unknown): asserts value is strin
   if (typeof value === 'string' && value !== '') return;
   const name = /(\w+)[)\s}]*$/.exec(what)?.[1];
   throw new TypeError(`${what}: the ${name} must be a string that is not empty`);
+}
+
+/** Users name their devices: a label is stored with every session, and is bounded. */
+const LONGEST_LABEL = 200;
+
+/** @throws TypeError naming what must be given */
+export function mustBeLabel(what: string, value: unknown): asserts value is string {
+  mustBeName(what, value);
+  if (value.length <= LONGEST_LABEL) return;
+  throw new TypeError(`${what}: the label must have at most ${LONGEST_LABEL} characters`);
 }
 
 /** @throws TypeError if it is no list of strings */

@@ -23,6 +23,8 @@ export class SessionState {
    * attacker planted before the login would open the session after it.
    */
   supersededBy: string | undefined;
+  /** And somebody had been logged in under it. */
+  supersededLogin = false;
   loading: Promise<void> | undefined;
   committing: Promise<unknown> | undefined;
   /** The contents that the latest plan wants written. */
@@ -153,9 +155,11 @@ export class SessionState {
 
   /** The header to write. Activity never moves `authenticatedAt` nor the absolute end. */
   header(now: number, absoluteEnd: number): RecordHeader {
+    const { kind } = this.renewal ?? {};
     return {
-      createdAt: this.createdAt,
-      absoluteEnd: this.renewal?.kind === 'authenticate' ? absoluteEnd : this.absoluteEnd,
+      createdAt: kind === 'start-over' ? now : this.createdAt,
+      absoluteEnd:
+        kind === 'authenticate' || kind === 'start-over' ? absoluteEnd : this.absoluteEnd,
       savedAt: now,
       identity: this.identityAt(now),
       declared: this.record?.header.declared,
@@ -215,9 +219,10 @@ export class SessionState {
   }
 
   /** The id that came was given up in an authentication: there is nothing here for its holder. */
-  supersede(successorId: string): void {
+  supersede(successorId: string, ofPrincipal: boolean): void {
     this.record = undefined;
     this.supersededBy = successorId;
+    this.supersededLogin = ofPrincipal;
     this.changes.rebase(undefined);
   }
 

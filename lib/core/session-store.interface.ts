@@ -28,7 +28,10 @@ export interface LoadOptions {
 export interface Standing {
   /** Places of the handle's own bucket. */
   readonly places: readonly Place[];
-  /** What a place is sorted by: when the session was authenticated or, if it was not, created. */
+  /**
+   * What a place is sorted by: when the session was authenticated or, if it was not, created. Negative: it
+   * stands there, but limits do not count it.
+   */
   readonly since: number;
   /** Milliseconds that the session can live at most: its places must stay as long. */
   readonly life: number;

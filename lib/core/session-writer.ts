@@ -69,21 +69,26 @@ export class SessionWriter {
    *
    * @param known its record, as last seen: saves looking where it stands
    */
-  async end(handle: string, known?: LiveRecord): Promise<boolean> {
-    let next: string | undefined = handle;
-    for (let hop = 0; next !== undefined && hop < MAX_HOPS; hop++) {
-      this.parts.lifetime.forget(next);
-      const leaves = placesIn(hop === 0 && known ? known : await this.#recordOf(next));
-      const value: StoredValue | undefined = await this.parts.store.delete(next, leaves);
-      const record = value === undefined ? undefined : decodeRecord(value);
-      if (record?.kind !== 'retired') {
-        const others = placesIn(record).filter((place) => !leaves.includes(place));
-        if (others.length > 0) await this.parts.store.delete(next, others);
-        return record !== undefined;
-      }
-      next = record.successor;
+  async end(handle: string, known?: LiveRecord, hop = 0): Promise<boolean> {
+    const { store, lifetime } = this.parts;
+    lifetime.forget(handle);
+    const seen = known ?? (await this.#recordOf(handle));
+    // Where it leads first: should this be interrupted, the way there is not lost.
+    if (seen?.kind === 'retired' && hop < MAX_HOPS) {
+      const ended = await this.end(seen.successor, undefined, hop + 1);
+      await store.delete(handle);
+      return ended;
     }
-    return false;
+    const leaves = placesIn(seen);
+    const value = await store.delete(handle, leaves);
+    const record = value === undefined ? undefined : decodeRecord(value);
+    // It was renewed in between.
+    if (record?.kind === 'retired') {
+      return hop < MAX_HOPS && this.end(record.successor, undefined, hop + 1);
+    }
+    const others = placesIn(record).filter((place) => !leaves.includes(place));
+    if (others.length > 0) await store.delete(handle, others);
+    return record !== undefined;
   }
 
   /** What is stored of a handle, if it matters for where it stands. */
@@ -220,7 +225,7 @@ export class SessionWriter {
     const successor = this.reader.successorOf(state, record);
     if (!successor) return this.#meetGone(state);
     if (record.privileged) {
-      if (state.renewal?.kind === 'authenticate') state.supersede(successor);
+      if (state.renewal?.kind === 'authenticate') state.supersede(successor, record.ofPrincipal);
       else if (state.renewal?.kind === 'start-over') state.startNew();
       else throw new SessionConflictError();
       return false;

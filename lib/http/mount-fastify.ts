@@ -74,7 +74,7 @@ export function mountOnFastify(instance: FastifyInstance, host: SessionHost): vo
     const { statusCode } = reply;
     const send = () => {
       reply.statusCode = statusCode;
-      corridor.answer(writerOf(reply));
+      corridor.answer(writerOf(reply), statusCode);
       done(null, payload);
     };
     if (corridor.settled) return send();

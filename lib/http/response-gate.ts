@@ -114,7 +114,8 @@ class ResponseGate {
 
   #open(): void {
     this.#phase = 'open';
-    if (!this.response.headersSent) this.corridor.answer(writerOf(this.response));
+    if (!this.response.headersSent)
+      this.corridor.answer(writerOf(this.response), this.response.statusCode);
   }
 
   #release(): void {
@@ -141,7 +142,7 @@ class ResponseGate {
     for (const name of ABOUT_THE_BODY) if (response.hasHeader(name)) response.removeHeader(name);
     // The answer that takes its place goes past wrappers: a compression that was ended once would swallow it.
     stand(response);
-    this.corridor.answer(writerOf(response));
+    this.corridor.answer(writerOf(response), 0);
     this.onFailure(error);
   }
 

@@ -27,7 +27,8 @@ interface Parking {
 /** Where the session in use is. */
 interface Active {
   readonly session: LiveSession;
-  continueWith(tokens: readonly string[]): LiveSession;
+  open(tokens: readonly string[]): LiveSession;
+  continueWith(session: LiveSession): void;
 }
 
 /** Between the tokens of parked sessions; stands in no token. */
@@ -53,7 +54,7 @@ export class SessionAccounts {
   /** All accounts, the one in use first. Those that ended drop out. */
   async list(): Promise<SessionAccount[]> {
     const current = await this.active.session.load();
-    const ids = this.#parked;
+    const ids = this.#parked.filter((id) => handleOf(id) !== current.handle);
     const parked = await Promise.all(ids.map((id) => this.parts.manager.openById(id)));
     const ended = ids.filter((_, i) => parked[i]?.principal === undefined);
     if (ended.length > 0) this.#park(ids.filter((id) => !ended.includes(id)));
@@ -62,28 +63,35 @@ export class SessionAccounts {
   }
 
   /**
-   * Parks the session in use and begins an empty one, for another login.
+   * Parks the session in use and goes on with an empty one, for another login. Whoever still holds the
+   * session before must take this one.
    *
    * @throws SessionLimitError (`SESSION_LIMIT_REACHED`) if there are as many as the option `accounts` says
    */
-  async add(): Promise<void> {
+  async add(): Promise<Session> {
     const { max } = this.#parking;
     // Those that ended make room.
     if ((await this.list()).length >= max) throw new SessionLimitError(max);
-    await this.#parkCurrent();
-    this.active.continueWith([]);
+    const next = this.active.open([]);
+    const left = await this.#leave();
+    return this.#continueWith(next, [...this.#parked, ...left]);
   }
 
-  /** Goes on with a parked account, and parks the one in use; `false` if it is not there (any more). */
-  async switch(handle: string): Promise<boolean> {
+  /**
+   * Parks the session in use and goes on with a parked one, which is returned; `undefined` if it is not
+   * there (any more).
+   */
+  async switch(handle: string): Promise<Session | undefined> {
+    const current = await this.active.session.load();
     const id = this.#parked.find((one) => handleOf(one) === handle);
-    if (id === undefined) return handle === (await this.active.session.load()).handle;
-    const isThere = (await this.parts.manager.openById(id))?.principal !== undefined;
-    this.#park(this.#parked.filter((one) => one !== id));
-    if (!isThere) return false;
-    await this.#parkCurrent();
-    await this.active.continueWith([this.parts.manager.tokenOf(id)]).load();
-    return true;
+    if (id === undefined) return handle === current.handle ? current : undefined;
+    const next = await this.active.open([this.parts.manager.tokenOf(id)]).load();
+    const others = this.#parked.filter((one) => one !== id);
+    if (next.principal === undefined) {
+      this.#park(others);
+      return undefined;
+    }
+    return this.#continueWith(next, [...others, ...(await this.#leave())]);
   }
 
   /** Ends a session of this browser, in use or parked; `false` if it is not there. */
@@ -129,12 +137,19 @@ export class SessionAccounts {
     );
   }
 
-  /** Who was not logged in leaves nothing behind: nothing would lead back to it. */
-  async #parkCurrent(): Promise<void> {
+  /** The id to park of the session in use. Who was not logged in leaves nothing behind: nothing would lead back. */
+  async #leave(): Promise<string[]> {
     const session = await this.active.session.load();
     if (session.principal === undefined) await session.destroy();
     const lives = await session.save();
-    if (lives && session.principal !== undefined) this.#park([...this.#parked, session.id]);
+    return lives && session.principal !== undefined ? [session.id] : [];
+  }
+
+  /** Only now that all is stored. */
+  #continueWith(next: LiveSession, parked: string[]): Session {
+    this.#park(parked);
+    this.active.continueWith(next);
+    return next;
   }
 
   #park(ids: string[]): void {

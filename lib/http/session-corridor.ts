@@ -122,10 +122,12 @@ export class SessionCorridor {
   }
 
   /** Tells the client what became of its tokens; at most once. */
-  answer(response: TransportResponse): void {
+  answer(response: TransportResponse, status: number): void {
     if (this.answered) return;
     this.answered = true;
-    if (this.challenge !== undefined) response.append('WWW-Authenticate', this.challenge);
+    // Another guard may have let the request pass after all.
+    if (this.challenge !== undefined && status === 401)
+      response.append('WWW-Authenticate', this.challenge);
     const lanes = this.#lanes;
     if (lanes.some((lane) => lane.unavailable || lane.state?.unavailable)) {
       response.replace('Retry-After', RETRY_AFTER);

@@ -19,11 +19,15 @@ export class SessionHost {
   readonly routed: boolean;
   /** Sessions beside those of `forRoot`. */
   readonly named = new Map<string, SessionLaneParts>();
+  /** Prefixes of keys that are taken in the store of `forRoot`. */
+  readonly #prefixes: Set<string>;
 
   constructor(
     readonly main: SessionLaneParts,
     options: Pick<ResolvedSessionOptions, 'cookie' | 'loading' | 'forRoutes' | 'exclude'>,
+    keyPrefix: string,
   ) {
+    this.#prefixes = new Set([keyPrefix]);
     this.#views = new ExpressSessionViews(options.cookie);
     this.#eager = options.loading === 'eager';
     this.routed = options.forRoutes !== undefined || options.exclude !== undefined;
@@ -32,9 +36,10 @@ export class SessionHost {
   /**
    * Sessions of another name.
    *
-   * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) if their tokens would be taken for others
+   * @param keyPrefix of their keys, if they are kept in the store of `forRoot`
+   * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) if their tokens or keys would be taken for others
    */
-  add(lane: SessionLaneParts): void {
+  add(lane: SessionLaneParts, keyPrefix: string | undefined): void {
     const name = lane.name as string;
     const others = [this.main, ...this.named.values()];
     const shared = others.flatMap(({ channels }) =>
@@ -51,6 +56,12 @@ export class SessionHost {
         `forFeature('${name}') and other sessions send their tokens by the same way (${channel}): give it a cookie name or a transport of its own`,
       ]);
     }
+    if (keyPrefix !== undefined && this.#prefixes.has(keyPrefix)) {
+      throw new SessionOptionsError([
+        `forFeature('${name}') and other sessions share the keyPrefix "${keyPrefix}": give it one of its own, or leave it out`,
+      ]);
+    }
+    if (keyPrefix !== undefined) this.#prefixes.add(keyPrefix);
     this.named.set(name, lane);
   }
 

@@ -33,8 +33,7 @@ export class SessionLane {
   #arrivedBy: SessionIdTransport;
   #accounts: SessionAccounts | undefined;
   #failed = false;
-  #passedGuard: object | undefined;
-  #passedTo: object | undefined;
+  #passed: readonly object[] = [];
   /** An outage that the session does not know of, met by `SessionService`. */
   unavailable = false;
 
@@ -71,21 +70,27 @@ export class SessionLane {
     return !state || this.#failed || (!state.mayNeedCommit && !this.isLoading);
   }
 
-  /** A guard has let this request pass to a handler. */
-  passed(guard: object, handler: object): void {
-    this.#passedGuard = guard;
-    this.#passedTo = handler;
+  /** Whether {@link passed} was last told the same: a guard, and to what it let this request pass. */
+  hasPassed(...what: readonly object[]): boolean {
+    return what.every((one, i) => one === this.#passed[i]);
   }
 
-  hasPassed(guard: object, handler: object): boolean {
-    return this.#passedGuard === guard && this.#passedTo === handler;
+  passed(...what: readonly object[]): void {
+    this.#passed = what;
   }
 
-  /** Goes on with another session of this browser. */
-  continueWith(tokens: readonly string[]): LiveSession {
-    this.#session = this.#openWith(tokens);
-    LiveSession.stateOf(this.#session).tokenChange = tokens.length > 0 ? 'set' : 'clear';
-    return this.#session;
+  /** A session of this browser that is not the one in use. No I/O. */
+  open(tokens: readonly string[]): LiveSession {
+    const session = this.#openWith(tokens);
+    LiveSession.stateOf(session).tokenChange = tokens.length > 0 ? 'set' : 'clear';
+    return session;
+  }
+
+  /** Goes on with another session; what still holds the one before can do nothing with it. */
+  continueWith(session: LiveSession): void {
+    if (this.state) this.state.ended = true;
+    this.#passed = [];
+    this.#session = session;
   }
 
   /** Writes what the request changed. A failure is final: the end of the request does not try again. */
@@ -101,9 +106,10 @@ export class SessionLane {
   /** Tells the client what became of its token; `true` if anything. */
   answer(response: TransportResponse): boolean {
     const { state } = this;
-    const parked = this.#accounts?.answer(response) ?? false;
+    const failed = this.#failed || state?.abandoned || state?.unavailable;
+    // What is parked follows from what was stored: nothing is told of what was not.
+    const parked = (!failed && this.#accounts?.answer(response)) || false;
     if (!state || state.tokenChange === 'keep') return parked;
-    const failed = this.#failed || state.abandoned;
     // What was stored before the failure has an id that the client must get; in an outage it keeps its own.
     if (failed && (state.unavailable || state.tokenChange !== 'set' || !state.record))
       return parked;

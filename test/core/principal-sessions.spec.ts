@@ -1,9 +1,17 @@
 import { describe, expect, it } from '@jest/globals';
 import type { LiveSession } from '../../lib/core/live-session.js';
+import { SessionLifetime } from '../../lib/core/session-lifetime.js';
+import { SessionLimit } from '../../lib/core/session-limit.js';
+import type { OnLimit } from '../../lib/core/session-store.interface.js';
 import type { SessionGrantOptions } from '../../lib/core/session.js';
-import { World, type Browser } from '../support/session-world.js';
+import { HOUR, MINUTE, World, type Browser } from '../support/session-world.js';
 
 const nobody = () => undefined;
+
+const limited = (max: number, onLimit: OnLimit) => {
+  const times = { idleTimeout: HOUR, absoluteTimeout: 24 * HOUR, touchAfter: MINUTE };
+  return new SessionLimit(max, onLimit, new SessionLifetime(times));
+};
 
 const indexed = () => new World({ indexed: true });
 
@@ -29,17 +37,18 @@ describe('a session in which somebody acts as another', () => {
     return browser;
   };
 
-  it.each([['bob'], ['bob', 'carol'], ['bob', 'carol', 'dave']])(
-    'ends with all sessions of who acts, over %j',
-    async (...others) => {
-      const world = indexed();
-      const browser = await acting(world, ...others);
-      expect(await whoIs(browser)).toMatchObject({ principal: others.at(-1), actor: 'alice' });
-      expect(await of(world, 'alice').revokeAll()).toBe(1);
-      expect((await whoIs(browser)).principal).toBeUndefined();
-      expect(await world.live()).toBe(0);
-    },
-  );
+  it.each([
+    { others: ['bob'] },
+    { others: ['bob', 'carol'] },
+    { others: ['bob', 'carol', 'dave'] },
+  ])('ends with all sessions of who acts: $others', async ({ others }) => {
+    const world = indexed();
+    const browser = await acting(world, ...others);
+    expect(await whoIs(browser)).toMatchObject({ principal: others.at(-1), actor: 'alice' });
+    expect(await of(world, 'alice').revokeAll()).toBe(1);
+    expect((await whoIs(browser)).principal).toBeUndefined();
+    expect(await world.live()).toBe(0);
+  });
 
   it('ends with all sessions of whom they act as', async () => {
     const world = indexed();
@@ -104,7 +113,114 @@ describe('a session in which somebody acts as another', () => {
   });
 });
 
+describe('acting as another, in the course of time', () => {
+  it('is found by the actor although somebody still asks with the id from before', async () => {
+    const world = indexed();
+    const browser = await loggedIn(world, 'alice');
+    const before = browser.token;
+    await browser.visit((session) => session.switchPrincipal('bob'));
+    await world.browser(before).visit();
+    for (let i = 0; i < 4; i++) {
+      world.clock.advance('20m');
+      expect((await whoIs(browser)).actor).toBe('alice');
+    }
+    expect(await of(world, 'alice').revokeAll()).toBe(1);
+    expect((await whoIs(browser)).principal).toBeUndefined();
+  });
+
+  it('takes no place of whom they act as, and needs one of their own to come back', async () => {
+    const world = new World({ indexed: true, limit: limited(1, 'reject') });
+    const alice = await loggedIn(world, 'alice');
+    await alice.visit((session) => session.switchPrincipal('bob'));
+    const bob = await loggedIn(world, 'bob');
+    expect((await whoIs(alice)).principal).toBe('bob');
+    await loggedIn(world, 'alice');
+    await expect(alice.visit((session) => session.switchBack())).rejects.toMatchObject({
+      code: 'SESSION_LIMIT_REACHED',
+    });
+    expect((await whoIs(bob)).principal).toBe('bob');
+    expect(await of(world, 'bob').count()).toBe(2);
+  });
+
+  it.each([0, 1, 2])('brings new grants back, whenever it comes back: %i', async (skipped) => {
+    for (const verb of ['list', 'load', 'save'] as const) {
+      const world = indexed();
+      const browser = await loggedIn(world, 'alice', { roles: ['admin'] });
+      await browser.visit((session) => session.switchPrincipal('bob'));
+      stepIn(world, verb, skipped, () => browser.visit((session) => session.switchBack()));
+      await of(world, 'alice').updateGrants({ roles: [] });
+      world.store.before.clear();
+      await browser.visit((session) => session.switchBack());
+      expect(await whoIs(browser)).toEqual({ principal: 'alice', actor: undefined, roles: [] });
+    }
+  });
+});
+
+describe('a session that came to its absolute end although it was in use', () => {
+  it('does not count, neither in lists nor in limits', async () => {
+    const rememberMe = { idleTimeout: 14 * 24 * HOUR, absoluteTimeout: 30 * 24 * HOUR };
+    const times = { idleTimeout: HOUR, absoluteTimeout: 24 * HOUR, touchAfter: MINUTE, rememberMe };
+    const lifetime = new SessionLifetime(times);
+    const limit = new SessionLimit(1, 'reject', lifetime);
+    const world = new World({ indexed: true, lifetime, limit });
+    const browser = world.browser();
+    await browser.visit((session) => session.authenticate('alice', { rememberMe: true }));
+    for (let day = 1; day < 30; day++) {
+      world.clock.advance('24h');
+      expect((await whoIs(browser)).principal).toBe('alice');
+    }
+    world.store.take();
+    world.clock.advance('1h');
+    await browser.visit();
+    // The node knows by now that the window is not a whole one.
+    expect(world.store.take()).toEqual(['load+touch']);
+    world.clock.advance('24h');
+    expect(await of(world, 'alice').count()).toBe(0);
+    await loggedIn(world, 'alice');
+  });
+});
+
 describe('the sessions of a principal', () => {
+  it('are not made larger than a session may be', async () => {
+    const world = new World({ indexed: true, maxBytes: 1_000 });
+    const browser = await loggedIn(world, 'alice');
+    const claims = { text: 'x'.repeat(2_000) };
+    await expect(of(world, 'alice').updateGrants({ claims })).rejects.toMatchObject({
+      code: 'SESSION_TOO_LARGE',
+    });
+    const [{ handle } = { handle: '' }] = await of(world, 'alice').list();
+    const sessions = of(world, 'alice');
+    await expect(sessions.setLabel(handle, 'x'.repeat(201))).rejects.toThrow(/at most 200/);
+    await browser.visit((session) => session.set('still', 'writable'));
+  });
+
+  it('lose their rights even where one of them cannot be read', async () => {
+    const world = new World({ indexed: true, indexes: { role: ({ roles }) => roles } });
+    const browsers = [];
+    for (let i = 0; i < 3; i++) browsers.push(await loggedIn(world, 'alice', { roles: ['admin'] }));
+    const [broken] = await of(world, 'alice').list();
+    const value = (await world.inner.load(broken!.handle))!.value;
+    const expected = value.slice(0, 14);
+    const damaged = value.replace(/^.{14}/, `${'f'.repeat(8)}AAAAAA`).replace(/\{\}$/, '{[');
+    await world.inner.save(broken!.handle, damaged, { expected, ttl: HOUR });
+    expect(await of(world, 'alice').updateGrants({ roles: [] })).toBe(3);
+    for (const { roles } of await of(world, 'alice').list()) expect(roles).toEqual([]);
+  });
+
+  it('are found by revokeBy even if they move between buckets meanwhile', async () => {
+    const world = indexed();
+    const browser = world.browser();
+    await browser.visit((session) => session.authenticate('alice', { idpSession: 'sid' }));
+    for (const skipped of [1, 60, 64, 130, 255]) {
+      const name = `user-${skipped}`;
+      const move = () =>
+        browser.visit((session) => session.principal && session.switchPrincipal(name));
+      stepIn(world, 'endIn', skipped, move);
+    }
+    expect(await world.manager.revokeBy({ idpSession: 'sid' })).toBe(1);
+    expect((await whoIs(browser)).principal).toBeUndefined();
+  });
+
   it('are ended and named by the handle that was listed, whatever ids they got since', async () => {
     const world = indexed();
     const browser = await loggedIn(world, 'alice');

@@ -37,6 +37,7 @@ const header: RecordHeader = {
   },
   declared: ['i.tenant:AAAAAAAAAAAAAAAAAAAAAA'],
   renew: true,
+  realm: 'admin',
 };
 
 const live = (dataText = '{"cart":[1]}', flashText = '', over: Partial<RecordHeader> = {}) =>
@@ -108,9 +109,13 @@ describe('a live record', () => {
 describe('what is left of a renewed id', () => {
   const successor = handleOf(newSessionId());
 
-  it.each([true, false])('comes back as it was written (privileged: %s)', (privileged) => {
+  it.each([
+    { privileged: false, ofPrincipal: false },
+    { privileged: true, ofPrincipal: false },
+    { privileged: true, ofPrincipal: true },
+  ])('comes back as it was written: %j', (traits) => {
     const version = nextVersion();
-    const record = { version, until: 1_700_000_000_000, successor, sealed: 'a_b-C', privileged };
+    const record = { version, until: 1_700_000_000_000, successor, sealed: 'a_b-C', ...traits };
     expect(decodeRecord(encodeRetired(record))).toEqual({ kind: 'retired', ...record });
   });
 
@@ -124,6 +129,7 @@ describe('what is left of a renewed id', () => {
   ])('counts as absent if it is damaged: %s', (_, rest) => {
     expect(decodeRecord(`${nextVersion()}>${rest}`)).toBeUndefined();
     expect(decodeRecord(`${nextVersion()}!${rest}`)).toBeUndefined();
+    expect(decodeRecord(`${nextVersion()}?${rest}`)).toBeUndefined();
   });
 });
 

@@ -119,7 +119,7 @@ const defects: Record<string, [store: (clock: FakeClock) => SessionStore, object
           const ended = all.filter(({ handle }) => handle !== except);
           for (const { handle } of ended) {
             await later();
-            await this.delete(handle, [place]);
+            await this.delete(handle);
           }
           return { ended: ended.length, pointers: [] };
         }

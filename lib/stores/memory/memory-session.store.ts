@@ -23,6 +23,7 @@ import { MemoryPlaces } from './memory-places.js';
 interface Entry {
   value: StoredValue;
   endsAt: number;
+  places: readonly Place[];
 }
 
 /** How the memory store is bounded. */
@@ -43,7 +44,11 @@ export class MemorySessionStore implements IndexedSessionStore {
     private readonly clock: Clock,
     { maxSessions = 100_000 }: MemoryStoreOptions = {},
   ) {
-    this.#entries = new LRUCache({ max: maxSessions });
+    this.#entries = new LRUCache({
+      max: maxSessions,
+      // In whatever way it goes: evicted, ended by time, deleted.
+      dispose: ({ places }, handle) => this.#places.leave(handle, places),
+    });
   }
 
   async load(handle: string, options: LoadOptions = {}): Promise<LoadedValue | undefined> {
@@ -62,7 +67,8 @@ export class MemorySessionStore implements IndexedSessionStore {
     const entry = this.#live(handle);
     if (entry) return entry.value === value;
     this.#dropSomeExpired();
-    this.#entries.set(handle, { value, endsAt: this.clock.now() + ttl });
+    const places = standing?.places ?? [];
+    this.#entries.set(handle, { value, endsAt: this.clock.now() + ttl, places });
     if (standing) this.#places.enter(handle, standing);
     return true;
   }
@@ -74,7 +80,8 @@ export class MemorySessionStore implements IndexedSessionStore {
   ): Promise<Admission> {
     const entry = this.#live(handle);
     if (entry) return entry.value === value ? { status: 'created', retired: [] } : TAKEN;
-    const others = this.#standing(bucketOfHandle(handle), limit.place);
+    const standing = this.#standing(bucketOfHandle(handle), limit.place);
+    const others = standing.filter(({ since }) => since >= 0);
     const excess = others.length - limit.max + 1;
     if (excess > 0 && limit.onLimit === 'reject') return { status: 'full' };
     if (limit.onLimit === 'retire-least-recently-used') {
@@ -82,10 +89,7 @@ export class MemorySessionStore implements IndexedSessionStore {
       others.sort((a, b) => a.entry.endsAt - idle(a.handle) - (b.entry.endsAt - idle(b.handle)));
     }
     const retired = others.slice(0, Math.max(0, excess)).map((one) => one.handle);
-    for (const one of retired) {
-      this.#entries.delete(one);
-      this.#places.leave(one, options.standing?.places ?? []);
-    }
+    for (const one of retired) this.#entries.delete(one);
     await this.create(handle, value, options);
     return { status: 'created', retired };
   }
@@ -98,8 +102,10 @@ export class MemorySessionStore implements IndexedSessionStore {
     if (current !== options.expected) return { status: 'conflict', current: entry.value };
     entry.value = value;
     if (options.ttl !== undefined) entry.endsAt = this.clock.now() + options.ttl;
-    this.#places.leave(handle, options.leaves ?? []);
-    if (options.standing) this.#places.enter(handle, options.standing);
+    const { standing, leaves = [] } = options;
+    this.#places.leave(handle, leaves);
+    entry.places = standing?.places ?? entry.places.filter((place) => !leaves.includes(place));
+    if (standing) this.#places.enter(handle, standing);
     return { status: 'saved' };
   }
 
@@ -121,10 +127,9 @@ export class MemorySessionStore implements IndexedSessionStore {
     return true;
   }
 
-  async delete(handle: string, leaves: readonly Place[] = []): Promise<StoredValue | undefined> {
+  async delete(handle: string): Promise<StoredValue | undefined> {
     const entry = this.#live(handle);
     this.#entries.delete(handle);
-    this.#places.leave(handle, leaves);
     return entry?.value;
   }
 
@@ -149,10 +154,7 @@ export class MemorySessionStore implements IndexedSessionStore {
   async endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
     const standing = this.#standing(bucket, place).filter(({ handle }) => handle !== except);
     const ended = standing.filter(({ entry }) => kindOf(entry.value) === LIVE).length;
-    for (const { handle } of standing) {
-      this.#entries.delete(handle);
-      this.#places.leave(handle, [place]);
-    }
+    for (const { handle } of standing) this.#entries.delete(handle);
     const values = standing.map(({ entry }) => entry.value);
     return { ended, pointers: values.filter((value) => kindOf(value) !== LIVE) };
   }
@@ -182,7 +184,6 @@ export class MemorySessionStore implements IndexedSessionStore {
   #standing(bucket: string, place: Place): { handle: string; since: number; entry: Entry }[] {
     return this.#places.in(bucket, place).flatMap(({ handle, since }) => {
       const entry = this.#live(handle);
-      if (!entry) this.#places.leave(handle, [place]);
       return entry ? [{ handle, since, entry }] : [];
     });
   }

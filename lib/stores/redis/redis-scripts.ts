@@ -19,7 +19,7 @@ function script(...parts: readonly string[]): RedisScript {
 
 const LAST = VERSION_LENGTH - 1;
 
-/** Puts a handle into places, which stay as long as it can live. */
+/** Puts a handle into places, which stay as long as it can live; takes it out; tells whether one is being emptied. */
 const STAND = `local function stand(from, to, since, life, handle)
   for i = from, to do
     redis.call('ZADD', KEYS[i], since, handle)
@@ -28,6 +28,12 @@ const STAND = `local function stand(from, to, since, life, handle)
 end
 local function leave(from, to, handle)
   for i = from, to do redis.call('ZREM', KEYS[i], handle) end
+end
+local function isEnding(from, to, handle)
+  for i = from, to do
+    if redis.call('ZSCORE', KEYS[i] .. ':ending', handle) then return true end
+  end
+  return false
 end`;
 
 /** KEYS record, places · ARGV value, ttl. 1 if it is free, 2 if this value is there already, 0 if it is taken. */
@@ -74,8 +80,8 @@ if free ~= 1 then return {free == 2 and 1 or 0} end
 local records = string.sub(KEYS[1], 1, -1 - #ARGV[3])
 local limited, max = KEYS[tonumber(ARGV[6])], tonumber(ARGV[7])
 local live, dead, reply = {}, {}, {1}
-if redis.call('ZCARD', limited) >= max then
-  for _, handle in ipairs(redis.call('ZRANGE', limited, 0, -1)) do
+if redis.call('ZCOUNT', limited, 0, '+inf') >= max then
+  for _, handle in ipairs(redis.call('ZRANGEBYSCORE', limited, 0, '+inf')) do
     local left = redis.call('PTTL', records .. handle)
     local idle = string.sub(handle, 1, 1) > 'f' and ARGV[10] or ARGV[9]
     if left == -2 then
@@ -124,10 +130,14 @@ end`;
  */
 export const SAVE = script(EXPECTED, WRITE, 'return 1');
 
-/** As SAVE · KEYS record, places that it leaves, places where it stands · ARGV …, handle, since, life, how many it leaves. */
+/**
+ * As SAVE · KEYS record, places that it leaves, places where it stands · ARGV …, handle, since, life, how
+ * many it leaves. A session that is just being ended with a place is gone.
+ */
 export const SAVE_AND_MOVE = script(
   STAND,
   EXPECTED,
+  `if isEnding(2, #KEYS, ARGV[4]) then return 0 end`,
   WRITE,
   `local left = 1 + tonumber(ARGV[7])
 leave(2, left, ARGV[4])
@@ -146,9 +156,7 @@ export const REPLACE = script(
   EXPECTED,
   `if redis.call('EXISTS', KEYS[2]) == 1 then return 2 end
 local left = 2 + tonumber(ARGV[10])
-for i = 3, left do
-  if redis.call('ZSCORE', KEYS[i] .. ':ending', ARGV[6]) then return 0 end
-end
+if isEnding(3, left, ARGV[6]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 stand(left + 1, #KEYS, ARGV[8], ARGV[9], ARGV[7])
