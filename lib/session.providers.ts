@@ -179,19 +179,21 @@ async function openFeature(
 ): Promise<SessionFeature> {
   const keyPrefix = options.keyPrefix ?? `${main.keyPrefix}.${name}`;
   const ownStore = options.redis !== undefined || options.store !== undefined;
-  const resolved = resolveSessionOptions({
-    ...given,
-    redis: undefined,
-    store: undefined,
-    forRoutes: undefined,
-    exclude: undefined,
-    loading: undefined,
-    clock: main.clock,
-    ...options,
-    keyPrefix,
-    cookie: { ...given?.cookie, name: `${main.cookie.name}-${name}`, ...options.cookie },
-    ...(!ownStore && { store: storeBeside(store, keyPrefix, main) }),
-  });
+  const { name: _, ...cookie } = given?.cookie ?? {};
+  const inherited = { ...given, redis: undefined, store: undefined, ...NOT_INHERITED };
+  const resolved = resolveSessionOptions(
+    {
+      ...inherited,
+      clock: main.clock,
+      ...options,
+      keyPrefix,
+      // A name that the application gave to the others is the beginning of this one.
+      cookie: { ...cookie, ...nameOf(given, name), ...options.cookie },
+      ...(!ownStore && { store: storeBeside(store, keyPrefix, main) }),
+    },
+    undefined,
+    name,
+  );
   const opened = await openStore(resolved);
   const manager = createManager(resolved, opened, name);
   try {
@@ -209,6 +211,12 @@ async function openFeature(
     },
   };
 }
+
+/** What concerns requests as such, and is said once. */
+const NOT_INHERITED = { forRoutes: undefined, exclude: undefined, loading: undefined };
+
+const nameOf = (given: SessionModuleOptions | undefined, feature: string) =>
+  given?.cookie?.name === undefined ? {} : { name: `${given.cookie.name}-${feature}` };
 
 /** Named sessions live apart from all others: an id of one kind opens none of another. */
 function storeBeside(

@@ -126,7 +126,11 @@ export class SessionService {
    * @param options `limit`: sessions at most. @default 10000
    * @example await sessions.findBy('tenant', 't1');
    */
-  findBy(index: string, value: string, options: { limit?: number } = {}): Promise<ListedSession[]> {
+  async findBy(
+    index: string,
+    value: string,
+    options: { limit?: number } = {},
+  ): Promise<ListedSession[]> {
     const { limit = FOUND_AT_MOST } = options;
     if (!Number.isInteger(limit) || limit < 1) {
       throw new TypeError('findBy(…, { limit }): use a whole number of at least 1');

@@ -82,15 +82,20 @@ function requiring(requirement: SessionRequirement): MethodDecorator & ClassDeco
 }
 
 function namesOf(decorator: string, given: readonly (AnyOrAll | string)[]): AnyOrAll {
-  const [first] = given;
-  if (typeof first !== 'object') return { all: mustBeNames(decorator, given as string[]) };
-  return 'any' in first
-    ? { any: mustBeNames(decorator, first.any) }
-    : { all: mustBeNames(decorator, first.all) };
+  const [first, ...more] = given;
+  if (typeof first !== 'object' || first === null) {
+    return { all: mustBeNames(decorator, given as string[]) };
+  }
+  const { any, all } = first as { any?: readonly string[]; all?: readonly string[] };
+  // One of two would be left out, and nobody would notice.
+  if (more.length > 0 || (any && all)) {
+    throw new TypeError(`@${decorator}: give names, or one object with either any or all of them`);
+  }
+  return any ? { any: mustBeNames(decorator, any) } : { all: mustBeNames(decorator, all) };
 }
 
 /** What is required of nobody would let everybody pass. */
-function mustBeNames(decorator: string, names: readonly string[]): readonly string[] {
+function mustBeNames(decorator: string, names?: readonly string[]): readonly string[] {
   const fits =
     Array.isArray(names) &&
     names.length > 0 &&

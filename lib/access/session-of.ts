@@ -21,6 +21,8 @@ export interface RouteTraits {
   readonly name: string | undefined;
   /** Of class and handler together; a handler that lets everybody pass drops its class's. */
   readonly requirements: readonly SessionRequirement[];
+  /** Something is asked for, and be it only that somebody is logged in. */
+  readonly required: boolean;
 }
 
 const known = new WeakMap<object, WeakMap<object, RouteTraits>>();
@@ -39,17 +41,23 @@ export function traitsOf(context: ExecutionContext): RouteTraits {
 function readTraits(handler: object, controller: object): RouteTraits {
   const said = <T>(key: string): T | undefined =>
     Reflect.getMetadata(key, handler) ?? Reflect.getMetadata(key, controller);
-  const open =
-    Reflect.getMetadata(ALLOW_ANONYMOUS, handler) ?? Reflect.getMetadata(SKIP_SESSION, handler);
-  const required = [...(open ? [] : [controller]), handler].map(
+  const allowed = Reflect.getMetadata(ALLOW_ANONYMOUS, handler) === true;
+  const skips = Reflect.getMetadata(SKIP_SESSION, handler) === true;
+  // To read no session is not to let everybody do what the class lets only some do.
+  const requirements = (allowed ? [handler] : [controller, handler]).flatMap(
     (place) => (Reflect.getMetadata(REQUIREMENTS, place) ?? []) as SessionRequirement[],
   );
+  const asks = (allowed || skips ? [handler] : [controller, handler]).some(
+    (place) => Reflect.getMetadata(ALLOW_ANONYMOUS, place) === false,
+  );
   return {
-    allowAnonymous: said<boolean>(ALLOW_ANONYMOUS) ?? false,
+    // What requires something is not open, whatever else is said beside it.
+    allowAnonymous: requirements.length === 0 && (said<boolean>(ALLOW_ANONYMOUS) ?? false),
     passive: said<boolean>(PASSIVE_SESSION) ?? false,
     skip: said<boolean>(SKIP_SESSION) ?? false,
     name: said<string>(SESSION_NAME),
-    requirements: required.flat(),
+    requirements,
+    required: asks || requirements.length > 0,
   };
 }
 

@@ -1,6 +1,10 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { isGrant, refusalOf } from '../core/session-requirement.js';
-import { SessionForbiddenError, SessionRequiredError } from '../core/session.errors.js';
+import {
+  SessionConflictError,
+  SessionForbiddenError,
+  SessionRequiredError,
+} from '../core/session.errors.js';
 import type { Session } from '../core/session.js';
 import { challengeOf, toHttpException } from '../http/session-http.exception.js';
 import { corridorIn, laneOf, sessionOf, traitsOf } from './session-of.js';
@@ -28,10 +32,15 @@ export class SessionGuard implements CanActivate {
       const session = await sessionOf(context);
       const lane = laneOf(context);
       // A class and its method may both ask for the guard.
-      if (lane.hasPassed(this.constructor, context.getHandler())) return true;
-      if (!(await this.isAuthenticated(session, context))) this.refuseAnonymous(session, context);
+      const pass = [this, context.getHandler(), context.getClass()];
+      if (lane.hasPassed(...pass)) return true;
+      if (!(await this.isAuthenticated(session, context))) {
+        // Logged in under an id that it got just now in another request: a 401 would log it out.
+        if (await lane.parts.manager.goesOnElsewhere(session)) throw new SessionConflictError();
+        this.refuseAnonymous(session, context);
+      }
       await this.#judge(session, context);
-      lane.passed(this.constructor, context.getHandler());
+      lane.passed(...pass);
       return true;
     } catch (error) {
       const corridor = corridorIn(context);
@@ -42,8 +51,8 @@ export class SessionGuard implements CanActivate {
 
   /** Routes that the guard lets everybody pass. @default those with `@AllowAnonymous()` or `@SkipSession()` */
   protected shouldSkip(context: ExecutionContext): boolean {
-    const { allowAnonymous, skip, requirements } = traitsOf(context);
-    return allowAnonymous || (skip && requirements.length === 0);
+    const { allowAnonymous, skip, required } = traitsOf(context);
+    return allowAnonymous || (skip && !required);
   }
 
   /** Whether somebody is logged in. @default the session has a principal */
@@ -56,7 +65,8 @@ export class SessionGuard implements CanActivate {
 
   /** Whether the principal may do this; `false` answers 403. @default what the option `policy` says */
   protected isAllowed(session: Session, context: ExecutionContext): boolean | Promise<boolean> {
-    return laneOf(context).parts.policy?.(session, context) ?? true;
+    const { policy } = laneOf(context).parts;
+    return policy ? policy(session, context) : true;
   }
 
   /** @throws SessionRequiredError (`SESSION_REQUIRED`) */

@@ -9,7 +9,7 @@ import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { catchError, finalize, firstValueFrom, ReplaySubject, tap, type Observable } from 'rxjs';
 import { SessionStoreUnavailableError } from '../core/session.errors.js';
 import type { SessionCorridor } from '../http/session-corridor.js';
-import { toHttpException } from '../http/session-http.exception.js';
+import { challengeOf, toHttpException } from '../http/session-http.exception.js';
 import { corridorIn, sessionOf, traitsOf } from './session-of.js';
 
 /**
@@ -28,6 +28,7 @@ export class SessionInterceptor implements NestInterceptor {
     if (!corridor) return next.handle();
     const rethrow = (error: unknown): never => {
       if (error instanceof SessionStoreUnavailableError) corridor.main.unavailable = true;
+      corridor.challenge = challengeOf(error);
       throw toHttpException(error);
     };
     const before = this.#prepare(context, corridor);
@@ -64,6 +65,8 @@ export class SessionInterceptor implements NestInterceptor {
     }
     if (corridor.state?.loaded && corridor.state.passive && !passive) {
       corridor.state.passive = false;
+      // Its grants were changed from outside; only now it is known that the request takes a new id along.
+      if (corridor.state.record?.header.renew) return corridor.session.regenerate();
       return corridor.session.touch();
     }
     return readsNestsOwnSession(context) ? sessionOf(context) : undefined;

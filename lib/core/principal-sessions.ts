@@ -35,12 +35,12 @@ export interface ListedSession {
   readonly current: boolean;
 }
 
-/** Which part of a list: newest logins first. */
+/** Which part of a list: newest logins first, those in which somebody else acts last. */
 export interface ListSessionsOptions {
   /** At most so many, 1 to 1000. @default 100 */
   limit?: number;
   /** The last session of the part before. @default none: from the newest */
-  after?: Pick<ListedSession, 'handle' | 'authenticatedAt'>;
+  after?: Pick<ListedSession, 'handle' | 'authenticatedAt'> & Partial<Pick<ListedSession, 'actor'>>;
 }
 
 /** What sessions of a principal need to know of the request that asks. */
@@ -83,14 +83,18 @@ export class PrincipalSessions {
     const place = principalPlace(this.principal);
     const range = {
       limit,
-      after: after && { handle: after.handle, since: after.authenticatedAt ?? 0 },
+      // Those in which somebody else acts come last.
+      after: after && {
+        handle: after.handle,
+        since: (after.authenticatedAt ?? 0) * (after.actor === undefined ? 1 : -1),
+      },
     };
     const found = await this.parts.index.list(this.#bucket, place, range);
     return found.flatMap((placed) => listed(placed, this.parts) ?? []);
   }
 
   /** How many sessions there are. */
-  count(): Promise<number> {
+  async count(): Promise<number> {
     return this.parts.index.countIn(this.#bucket, principalPlace(this.principal));
   }
 

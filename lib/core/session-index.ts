@@ -51,15 +51,15 @@ export class SessionIndex {
     this.#drafter = new SessionDrafter(parts);
   }
 
-  list(bucket: string, place: Place, range: PlaceRange): Promise<PlacedValue[]> {
+  async list(bucket: string, place: Place, range: PlaceRange): Promise<PlacedValue[]> {
     return this.#store.list(bucket, place, range);
   }
 
-  countIn(bucket: string, place: Place): Promise<number> {
+  async countIn(bucket: string, place: Place): Promise<number> {
     return this.#store.countIn(bucket, place);
   }
 
-  endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
+  async endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
     return this.#store.endIn(bucket, place, except);
   }
 
@@ -91,7 +91,7 @@ export class SessionIndex {
   }
 
   /** Ends sessions in all buckets, and tells how many there were. */
-  endWhere(query: SessionQuery): Promise<number> {
+  async endWhere(query: SessionQuery): Promise<number> {
     const place = this.#placeOf(query);
     const store = this.#store;
     return untilNothing(async () => {
@@ -105,7 +105,7 @@ export class SessionIndex {
   }
 
   /** Ends the sessions of all principals, and tells how many there were. */
-  endAllPrincipals(): Promise<number> {
+  async endAllPrincipals(): Promise<number> {
     const store = this.#store;
     return untilNothing(async () => {
       let ended = 0;
@@ -189,7 +189,8 @@ export class SessionIndex {
   }
 
   #placeOf(query: SessionQuery): Place {
-    const [[name, value], another] = Object.entries(query) as [[string?, string?], unknown];
+    const [entry, another] = Object.entries(query);
+    const [name, value] = entry ?? [];
     if (name === undefined || typeof value !== 'string' || another) {
       throw new TypeError('look for sessions by one value, such as { idpSession: "…" }');
     }

@@ -217,7 +217,10 @@ export class SessionWriter {
   ): Promise<boolean> {
     if (options.ifUnchanged) throw new SessionConflictError();
     const record = this.reader.decode(current, state.storedHandle);
-    if (!record) return this.#meetGone(state);
+    const now = this.parts.clock.now();
+    if (!record || (record.kind === 'live' && record.header.absoluteEnd <= now)) {
+      return this.#meetGone(state);
+    }
     if (record.kind === 'live') {
       state.adopt(record);
       return false;
@@ -250,10 +253,9 @@ export class SessionWriter {
     const renewal = state.renewal;
     state.moveTo(successor);
     if (renewal && renewal.kind !== 'regenerate') state.renew(renewal);
-    const record = await this.reader.read(handleOf(successor));
-    if (!record) return this.#meetGone(state);
-    state.adopt(record);
-    return false;
+    const loaded = await this.parts.store.load(handleOf(successor));
+    // That one may have been renewed as well.
+    return loaded ? this.#meetConflict(state, loaded.value, {}) : this.#meetGone(state);
   }
 
   /**

@@ -71,15 +71,17 @@ export interface ResolvedSessionOptions {
 /**
  * Checks what an application said, and completes it. The only place with defaults.
  *
+ * @param feature name of the sessions, if they are not those of `forRoot`
  * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) with all problems at once
  */
 export function resolveSessionOptions(
   options: SessionModuleOptions = {},
   environment: string | undefined = process.env.NODE_ENV,
+  feature?: string,
 ): ResolvedSessionOptions {
   const problems = problemsOf(options);
   if (problems.length > 0) throw new SessionOptionsError(problems);
-  const resolved = complete(options);
+  const resolved = complete(options, feature);
   const contradictions = contradictionsOf(options, resolved, environment);
   if (contradictions.length > 0) throw new SessionOptionsError(contradictions);
   return Object.freeze(resolved);
@@ -104,7 +106,7 @@ function timeouts(
   return { idleTimeout, absoluteTimeout };
 }
 
-function complete(options: SessionModuleOptions): ResolvedSessionOptions {
+function complete(options: SessionModuleOptions, feature?: string): ResolvedSessionOptions {
   const preset = options.preset && PRESETS[options.preset];
   const usual = timeouts(options, preset ?? { idleTimeout: HOUR / 2, absoluteTimeout: 24 * HOUR });
   const { idleTimeout } = usual;
@@ -127,7 +129,7 @@ function complete(options: SessionModuleOptions): ResolvedSessionOptions {
     regenerateGrace: toMilliseconds(options.regenerateGrace ?? '30s') as number,
     keyPrefix: options.keyPrefix ?? 'sess',
     secrets: Object.freeze(options.secret === undefined ? [] : [options.secret].flat()),
-    cookie: completeCookie(options.cookie),
+    cookie: completeCookie(options.cookie, feature),
     transports: Object.freeze([options.transport ?? ('cookie' as const)].flat()),
     validate: validatorOf(options.schema),
     maxBytes: options.maxBytes ?? 65_536,
@@ -139,11 +141,16 @@ function complete(options: SessionModuleOptions): ResolvedSessionOptions {
   };
 }
 
-function completeCookie(cookie: SessionModuleOptions['cookie'] = {}): CookieAttributes {
+/** @param feature name of the sessions that `forFeature` keeps: it is added to the default name */
+function completeCookie(
+  cookie: SessionModuleOptions['cookie'] = {},
+  feature?: string,
+): CookieAttributes {
   const secure = cookie.secure ?? true;
   const prefixed = secure === true && cookie.domain === undefined && (cookie.path ?? '/') === '/';
   return Object.freeze({
-    name: cookie.name ?? (prefixed ? '__Host-session' : 'session'),
+    name:
+      cookie.name ?? `${prefixed ? '__Host-session' : 'session'}${feature ? `-${feature}` : ''}`,
     domain: cookie.domain,
     path: cookie.path ?? '/',
     sameSite: cookie.sameSite ?? 'lax',

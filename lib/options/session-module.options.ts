@@ -129,7 +129,7 @@ export interface SessionModuleOptions {
    * among them: 3; else 1
    */
   assurance?: (factors: readonly string[]) => number;
-  /** An application's own access control: `SessionGuard` asks it after all else. @default none */
+  /** An application's own access control: `SessionGuard` asks it after roles and permissions, before any step-up. @default none */
   policy?: SessionPolicy;
   /**
    * Several accounts in one browser, by `SessionAccounts`: how many at most. Needs the transport `'cookie'`.

@@ -14,10 +14,21 @@ import { dirname, join, normalize } from 'node:path';
 import type { Readable } from 'node:stream';
 import { systemClock } from '../../lib/core/clock.js';
 import { toMilliseconds } from '../../lib/core/duration.js';
+import { assuranceOf } from '../../lib/core/assurance.js';
 import { jsonSessionCodec } from '../../lib/core/json-session.codec.js';
+import { handleOf, newSessionId } from '../../lib/core/session-id.js';
+import type { SessionIdentity } from '../../lib/core/session-identity.js';
+import {
+  actingPlace,
+  declaredPlace,
+  placesOfIdentity,
+  principalPlace,
+} from '../../lib/core/session-places.js';
 import { toHttpException } from '../../lib/http/session-http.exception.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-session-options.js';
 import { createRedis } from '../../lib/stores/redis/redis-client.js';
+import { RedisKeys } from '../../lib/stores/redis/redis-keys.js';
+import * as scripts from '../../lib/stores/redis/redis-scripts.js';
 import { until } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { freePort, RedisServer } from '../support/redis-server.js';
@@ -52,6 +63,9 @@ const inLanguage = (language: string) => blocks.filter((block) => block.language
 const blockNamed = (file: string) => blocks.find((block) => block.file === file) as Block;
 const firstCells = (table: string) => tableRows(readme, table).map((row) => row[0] as string);
 const sorted = (names: Iterable<string>) => [...names].sort();
+/** What the first column names, without what stands in brackets. */
+const namedIn = (rows: string[][]) =>
+  new Set(rows.flatMap(([first]) => codeIn(first!)).map((code) => code.replace(/\(.*/, '')));
 
 describe('code on the pages', () => {
   it('is in a language that is checked here', () => {
@@ -118,6 +132,7 @@ describe('the README', () => {
       },
     ],
     ['SessionCookieOptions', defaults.cookie],
+    ['RememberMeOptions', defaults.rememberMe],
   ])('has every one of %s, with its type and its default', (name, inForce) => {
     const rows = tableRows(readme, name);
     const declared = membersOfInterface(OPTIONS, name);
@@ -132,22 +147,17 @@ describe('the README', () => {
 
   it('has every decorator that is exported', () => {
     const exported = [...valueExports('lib/index.ts')]
-      .filter(([, from]) => from.includes('session.decorators'))
-      .map(([name]) => `\`@${name}()\``);
-    expect(sorted(firstCells('decorators'))).toEqual(sorted(exported));
+      .filter(([, from]) => from.includes('.decorators.'))
+      .map(([name]) => `@${name}`);
+    const documented = namedIn(tableRows(readme, 'decorators'));
+    expect(sorted(documented)).toEqual(sorted([...exported, '@Session.of']));
   });
 
   it('has every method of SessionService and every member of a session', () => {
-    const named = (table: string) =>
-      new Set(
-        firstCells(table)
-          .flatMap(codeIn)
-          .map((code) => code.replace(/\(.*/, '')),
-      );
     const methods = methodsOfClass('lib/session.service.ts', 'SessionService');
-    expect(sorted(named('SessionService'))).toEqual(sorted(methods));
+    expect(sorted(namedIn(tableRows(readme, 'SessionService')))).toEqual(sorted(methods));
     const members = membersOfInterface('lib/core/session.ts', 'Session').keys();
-    expect(sorted(named('Session'))).toEqual(sorted(members));
+    expect(sorted(namedIn(tableRows(readme, 'Session')))).toEqual(sorted(members));
   });
 
   it('has every error code, with its class and the status that it is answered with', () => {
@@ -176,6 +186,60 @@ describe('the guides', () => {
     const guide = pageAt('docs/errors.md').text;
     const codes = literalsOfUnion(ERRORS, 'SessionErrorCode');
     expect(codes.filter((code) => !guide.includes(`\n\`${code}\` — `))).toEqual([]);
+  });
+
+  it.each([
+    [
+      'AuthenticateOptions',
+      [
+        ...membersOfInterface('lib/core/session.ts', 'SessionGrantOptions').keys(),
+        ...membersOfInterface('lib/core/session.ts', 'AuthenticateOptions').keys(),
+      ],
+    ],
+    ['PrincipalSessions', methodsOfClass('lib/core/principal-sessions.ts', 'PrincipalSessions')],
+    [
+      'ListedSession',
+      [...membersOfInterface('lib/core/principal-sessions.ts', 'ListedSession').keys()],
+    ],
+    // What tells the client is the corridor's to call.
+    [
+      'SessionAccounts',
+      methodsOfClass('lib/http/session-accounts.ts', 'SessionAccounts').filter(
+        (name) => name !== 'answer',
+      ),
+    ],
+  ])('have everything of %s', (table, members) => {
+    const rows = tableRows(pageAt('docs/users-and-devices.md').text, table);
+    expect(sorted(namedIn(rows))).toEqual(sorted(members));
+  });
+
+  it('tell the names of keys in Redis as they are', () => {
+    const keys = new RedisKeys('sess');
+    const identity = {
+      principal: 'alice',
+      clientKind: 'mobile',
+      idpSession: 'sid',
+      actor: { principal: 'bob' },
+    } as unknown as SessionIdentity;
+    const places = [
+      ...placesOfIdentity(identity),
+      actingPlace('alice'),
+      declaredPlace('name', 'value'),
+    ];
+    const handle = handleOf(newSessionId(0x6f));
+    const named = [
+      keys.record(handle).replace(handle, '<handle>'),
+      ...places.map((place) => keys.place('6f', place)),
+      keys.ending('6f', places[0]!),
+    ].map((key) =>
+      key
+        .replace('6f', '<bb>')
+        .replace(/:[\w-]{22}(?=$|:ending)/, ':<digest>')
+        .replace(/:p:<digest>:ending$/, ':…:ending')
+        .replace('i.name', 'i.<name>'),
+    );
+    const rows = tableRows(pageAt('docs/stores.md').text, 'redis-keys');
+    expect(sorted(rows.map(([key]) => codeIn(key!)[0]!))).toEqual(sorted(named));
   });
 
   it('and the README mention everything that the package exports', () => {
@@ -296,6 +360,15 @@ describe('what the pages show, run', () => {
       .split(' ')
       .slice(3)
       .map((word) => word.replaceAll("'", ''));
+    const granted = words.filter((word) => word.startsWith('+')).map((word) => word.slice(1));
+    const sources = Object.values(scripts).map(({ source }) => source);
+    const scripted = sources.flatMap((source) =>
+      [...source.matchAll(/redis\.call\('([A-Z]+)'/g)].map((match) => match[1]!.toLowerCase()),
+    );
+    const others = ['get', 'getex', 'getdel', 'getrange', 'pexpire', 'scan', 'ping'];
+    const needed = new Set([...scripted, ...others, 'eval', 'evalsha', 'info']);
+    expect(sorted(granted)).toEqual(sorted(needed));
+
     const admin = new Redis(redis.port, '127.0.0.1');
     await admin.call('ACL', 'SETUSER', words[0]!, 'on', ...words.slice(1));
     const password = words.find((word) => word.startsWith('>'))!.slice(1);
@@ -327,6 +400,39 @@ describe('what the pages show, run', () => {
     expect(await store.touch(handle, 60_000)).toBe(true);
     expect(await store.count()).toBe(1);
     expect(await store.delete(handle)).toBe(third);
+
+    const place = principalPlace('alice');
+    const standing = (since: number) => ({ places: [place], since, life: 60_000 });
+    const limit = {
+      place,
+      max: 1,
+      onLimit: 'retire-oldest' as const,
+      idleTimeout: 60_000,
+      lastingIdleTimeout: 60_000,
+    };
+    const [older, newer, newest] = ['a', 'b', 'c'].map((n) => `0a${n.repeat(43)}`) as [
+      string,
+      string,
+      string,
+    ];
+    await store.create(older, first, { ttl: 60_000, standing: standing(1) });
+    expect(await store.admit(newer, first, { ttl: 60_000, standing: standing(2), limit })).toEqual({
+      status: 'created',
+      retired: [older],
+    });
+    const next = { handle: newest, value: first, ttl: 60_000, standing: standing(3) };
+    const options = { expected: versionOf(first), ttl: 60_000, leaves: [place], next };
+    expect(await store.replace(newer, second, options)).toEqual({ status: 'saved' });
+    const moved = { expected: versionOf(first), leaves: [place], standing: standing(4) };
+    expect(await store.save(newest, second, moved)).toEqual({ status: 'saved' });
+    const after = { handle: older, since: 9 };
+    expect(await store.list('0a', place, { limit: 9, after })).toMatchObject([{ handle: newest }]);
+    expect(await store.countIn('0a', place)).toBe(1);
+    for await (const one of store.placesOf('p')) expect(one).toEqual({ bucket: '0a', place });
+    expect(await store.endIn('0a', place, newest)).toMatchObject({ ended: 0 });
+    expect(await store.endIn('0a', place)).toMatchObject({ ended: 1 });
+    expect(await store.delete(newer, [place])).toBe(second);
+
     expect(await admin.call('ACL', 'LOG')).toEqual([]);
     await expect(client.set('other', '1')).rejects.toThrow('NOPERM');
     await expect(client.flushall()).rejects.toThrow('NOPERM');
@@ -342,6 +448,8 @@ function defaultOf(cell: string, type: string): unknown {
     'all routes': undefined,
     JSON: jsonSessionCodec,
     "the machine's clock": systemClock,
+    '`Infinity`': Infinity,
+    'by kinds of proof': assuranceOf,
     'see below': expect.any(Object),
   };
   if (cell in words) return words[cell];
