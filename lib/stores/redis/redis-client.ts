@@ -49,6 +49,8 @@ const PROFILE: RedisOptions = {
   // While there is no connection, fail at once instead of piling up requests.
   enableOfflineQueue: false,
   failoverDetector: true,
+  // By default a process that ends in an outage waits two seconds for a socket that is gone already.
+  disconnectTimeout: 100,
   retryStrategy: (times) => Math.min(500, 50 * times) * (0.5 + Math.random() / 2),
   // A replica after a failover: connect anew, to where the master is now, and send again.
   reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 2 : false),
