@@ -28,7 +28,8 @@ export async function count(
   const { redis } = stand;
   // A first round apart: scripts are loaded, and what is done once a session is done.
   const ofEach = sessionsOfEach(workload);
-  if (workload !== 'login') await arena.logIn(stand, bytes, { count: 3 * REQUESTS, each: ofEach });
+  const count = Math.max(3, ofEach) * REQUESTS;
+  if (workload !== 'login') await arena.logIn(stand, bytes, { count, each: ofEach });
   const send = () => arena.send(stand, { workload, bytes, connections: 1, amount: REQUESTS });
   if (workload !== 'logout') await send();
   const ownBytes = await difference(redis.totals.bind(redis));

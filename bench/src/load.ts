@@ -92,10 +92,12 @@ async function load(order: LoadOrder): Promise<LoadResult> {
 async function login({ url, count, bytes, each, from }: LoginOrder): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 32 });
   const cookies: string[] = [];
+  const users = Math.ceil(count / each);
   let next = 0;
   const worker = async () => {
     for (let i = next++; i < count; i = next++) {
-      const user = `user-${from + Math.floor(i / each)}`;
+      // One user's logins never at once: an index that is read, changed and written back would lose some.
+      const user = `user-${from + (i % users)}`;
       cookies[i] = await cookieOf(`${url}/login?user=${user}&bytes=${bytes}`, agent);
     }
   };
