@@ -12,8 +12,9 @@ import {
   type SessionModuleOptions,
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
-import { ADAPTERS, Latch, startApp, type TestApp } from '../support/app.js';
-import { HttpClient, parseSetCookie } from '../support/http-client.js';
+import { ADAPTERS, Latch, type TestApp } from '../support/app.js';
+import { type HttpClient, parseSetCookie } from '../support/http-client.js';
+import { Opened, pass } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 
@@ -106,18 +107,14 @@ class Bank {
 describe.each(ADAPTERS)('OWASP ASVS 5.0, chapter 7, on %s', (adapter) => {
   let clock: FakeClock;
   let running: TestApp;
-  const opened: { close(): unknown }[] = [];
+  const opened = new Opened();
 
   const start = async (session: SessionModuleOptions = {}): Promise<TestApp> => {
     const all = { store: 'memory', clock, ...session } as const;
-    const started = await startApp({ adapter, controllers: [Bank], session: all });
-    opened.push(started);
-    return started;
+    return opened.app({ adapter, controllers: [Bank], session: all });
   };
   const browse = (app = running, jar?: Iterable<[string, string]>): HttpClient => {
-    const client = new HttpClient(app.port, jar);
-    opened.push(client);
-    return client;
+    return opened.browser(app, jar);
   };
   const login = (client: HttpClient, options: Partial<Login> = {}) =>
     client.post('/login', { json: { name: 'alice', ...options } });
@@ -127,10 +124,7 @@ describe.each(ADAPTERS)('OWASP ASVS 5.0, chapter 7, on %s', (adapter) => {
     expect((await login(client, options)).status).toBe(200);
     return client;
   };
-  const areIn = async (...clients: HttpClient[]) => {
-    const statuses = await Promise.all(clients.map(async (one) => (await one.get('/me')).status));
-    return statuses.map((status) => status === 200);
-  };
+  const areIn = (...clients: HttpClient[]) => pass('/me', clients);
   const tokenOf = (client: HttpClient) => client.jar.get(COOKIE);
   const listOf = async (client: HttpClient) =>
     (await client.get('/devices')).json as unknown as ListedSession[];
@@ -142,7 +136,7 @@ describe.each(ADAPTERS)('OWASP ASVS 5.0, chapter 7, on %s', (adapter) => {
 
   afterEach(async () => {
     gate.latch = undefined;
-    for (const one of opened.splice(0).toReversed()) await one.close();
+    await opened.close();
   });
 
   it.each<[string, SessionModuleOptions, string, boolean[]]>([

@@ -31,8 +31,9 @@ import {
   type AuthenticateOptions,
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
-import { ADAPTERS, startApp, type TestApp, type TestAppOptions } from '../support/app.js';
-import { HttpClient, type Answer } from '../support/http-client.js';
+import { ADAPTERS, type TestApp, type TestAppOptions } from '../support/app.js';
+import { type HttpClient, type Answer } from '../support/http-client.js';
+import { Opened } from '../support/opened.js';
 import { RedisServer } from '../support/redis-server.js';
 
 const OK = { ok: true };
@@ -173,24 +174,20 @@ const stepUp = (asked: object, parameters: string, message: string) => ({
 
 describe.each(ADAPTERS)('what decorators require, on %s', (adapter) => {
   const clock = new FakeClock();
-  const opened: { close(): unknown }[] = [];
+  const opened = new Opened();
 
   const start = async (options: Partial<TestAppOptions> = {}): Promise<TestApp> => {
     const { session, controllers = [], ...others } = options;
-    const running = await startApp({
+    return opened.app({
       adapter,
       session: { store: 'memory', clock, ...session },
       controllers: [Desk, ...controllers],
       ...others,
     });
-    opened.push(running);
-    return running;
   };
   /** A browser in front of an application of its own. */
   const visit = async (options: Partial<TestAppOptions> = {}) => {
-    const client = new HttpClient((await start(options)).port);
-    opened.push(client);
-    return client;
+    return opened.browser(await start(options));
   };
   const login = async (client: HttpClient, options: AuthenticateOptions & { name?: string } = {}) =>
     expect((await client.post('/login', { json: { name: 'alice', ...options } })).status).toBe(200);
@@ -200,9 +197,7 @@ describe.each(ADAPTERS)('what decorators require, on %s', (adapter) => {
     return statuses;
   };
 
-  afterEach(async () => {
-    for (const one of opened.splice(0).toReversed()) await one.close();
-  });
+  afterEach(opened.close);
 
   describe.each([
     ['roles', 'RequireRole', RequireRole],
@@ -582,8 +577,7 @@ describe.each(ADAPTERS)('what decorators require, on %s', (adapter) => {
         }
       }
       const running = await start({ controllers: [Odd, OddClass, OddMethod] });
-      const client = new HttpClient(running.port);
-      opened.push(client);
+      const client = opened.browser(running);
       const paths = ['above', 'below', 'fresh', 'session', 'session-above'];
       const all = ['/odd-class', '/odd-method', ...paths.map((path) => `/odd/${path}`)];
       const refusals = Object.fromEntries(all.map((path) => [path, 500]));

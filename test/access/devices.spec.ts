@@ -12,8 +12,9 @@ import {
   type SessionModuleOptions,
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
-import { ADAPTERS, SECRET, startApp, until, type TestApp } from '../support/app.js';
-import { HttpClient } from '../support/http-client.js';
+import { ADAPTERS, SECRET, until, type TestApp } from '../support/app.js';
+import { type HttpClient } from '../support/http-client.js';
+import { Opened, pass } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 import { expectNoIds } from '../support/secrets.js';
@@ -106,18 +107,14 @@ const handlesIn = (sessions: readonly ListedSession[]) => sessions.map(({ handle
 describe.each(ADAPTERS)('devices on %s', (adapter) => {
   let clock: FakeClock;
   let running: TestApp;
-  const opened: { close(): unknown }[] = [];
+  const opened = new Opened();
 
   const start = async (session: SessionModuleOptions = {}): Promise<TestApp> => {
     const all = { store: 'memory', clock, ...session } as const;
-    const started = await startApp({ adapter, controllers: [Devices], session: all });
-    opened.push(started);
-    return started;
+    return opened.app({ adapter, controllers: [Devices], session: all });
   };
   const browse = (app = running): HttpClient => {
-    const client = new HttpClient(app.port);
-    opened.push(client);
-    return client;
+    return opened.browser(app);
   };
   const sessionsIn = ({ app } = running) => app.get(SessionService);
   const sessionsOf = (principal: string, app = running) => sessionsIn(app).forPrincipal(principal);
@@ -129,19 +126,14 @@ describe.each(ADAPTERS)('devices on %s', (adapter) => {
     expect((await login(client, options)).status).toBe(200);
     return client;
   };
-  const areIn = async (...clients: HttpClient[]) => {
-    const statuses = await Promise.all(clients.map(async (one) => (await one.get('/me')).status));
-    return statuses.map((status) => status === 200);
-  };
+  const areIn = (...clients: HttpClient[]) => pass('/me', clients);
 
   beforeEach(async () => {
     clock = new FakeClock();
     running = await start();
   });
 
-  afterEach(async () => {
-    for (const one of opened.splice(0).toReversed()) await one.close();
-  });
+  afterEach(opened.close);
 
   describe('the list of a principal', () => {
     it('has the newest login first, and all of theirs but nothing else', async () => {

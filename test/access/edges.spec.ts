@@ -27,8 +27,9 @@ import {
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
 import { assuranceOf } from '../../lib/core/assurance.js';
-import { ADAPTERS, startApp, type TestApp, type TestAppOptions } from '../support/app.js';
-import { HttpClient } from '../support/http-client.js';
+import { ADAPTERS, type TestApp, type TestAppOptions } from '../support/app.js';
+import type { HttpClient } from '../support/http-client.js';
+import { Opened } from '../support/opened.js';
 import { RedisServer } from '../support/redis-server.js';
 
 class TenantGuard extends SessionGuard {
@@ -132,28 +133,27 @@ class Admin {
 }
 
 describe.each(ADAPTERS)('access at its edges, on %s', (adapter) => {
-  const running: (() => Promise<unknown>)[] = [];
+  const opened = new Opened();
 
-  afterEach(async () => {
-    for (const end of running.splice(0).reverse()) await end();
-  });
+  afterEach(opened.close);
+
+  const startRedis = async () => {
+    const server = await RedisServer.start();
+    opened.add({ close: () => server.stop() });
+    return server;
+  };
 
   const start = async (
     session: SessionModuleOptions = {},
     more: Partial<TestAppOptions> = {},
   ): Promise<{ app: TestApp; client: HttpClient }> => {
-    const app = await startApp({
+    const app = await opened.app({
       adapter,
       session: { store: 'memory', cookie: { secure: false }, ...session },
       controllers: [Shop, Office],
       ...more,
     });
-    const client = new HttpClient(app.port);
-    running.push(async () => {
-      client.close();
-      await app.close();
-    });
-    return { app, client };
+    return { app, client: opened.browser(app) };
   };
 
   const beside = (feature: SessionFeatureOptions) => ({
@@ -217,8 +217,7 @@ describe.each(ADAPTERS)('access at its edges, on %s', (adapter) => {
   });
 
   it('an outage loses no account of the browser', async () => {
-    const server = await RedisServer.start();
-    running.push(() => server.stop());
+    const server = await startRedis();
     const { client } = await start({ store: undefined, redis: server.url, accounts: 3 });
     await client.post('/login');
     await client.post('/accounts/add-and-use');
@@ -240,8 +239,7 @@ describe.each(ADAPTERS)('access at its edges, on %s', (adapter) => {
     });
 
     it('do not open with an id of the others, not even in one place by mistake', async () => {
-      const server = await RedisServer.start();
-      running.push(() => server.stop());
+      const server = await startRedis();
       const redis = { store: undefined, redis: server.url };
       const feature = { redis: server.url, keyPrefix: 'sess' };
       const { client } = await start(redis, beside(feature));
@@ -261,8 +259,7 @@ describe.each(ADAPTERS)('access at its edges, on %s', (adapter) => {
     });
 
     it('have a Redis of their own beside others in memory', async () => {
-      const server = await RedisServer.start();
-      running.push(() => server.stop());
+      const server = await startRedis();
       const { client } = await start({}, beside({ redis: server.url }));
       expect((await client.get('/admin/x')).status).toBe(401);
     });

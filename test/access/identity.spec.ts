@@ -10,8 +10,9 @@ import {
   type SwitchPrincipalOptions,
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
-import { ADAPTERS, startApp, type TestApp, type TestAppOptions } from '../support/app.js';
-import { HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
+import { ADAPTERS, type TestApp, type TestAppOptions } from '../support/app.js';
+import { type HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
+import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 
@@ -144,21 +145,17 @@ const maxAgeIn = (answer: Answer) => cookieIn(answer).attributes['max-age'];
 describe.each(ADAPTERS)('whose a session is, on %s', (adapter) => {
   let clock: FakeClock;
   let running: TestApp;
-  const opened: { close(): unknown }[] = [];
+  const opened = new Opened();
 
   const start = async (
     session: SessionModuleOptions = {},
     options: Partial<TestAppOptions> = {},
   ): Promise<TestApp> => {
     const all = { store: 'memory', clock, ...session } as const;
-    const started = await startApp({ adapter, controllers: [Account], session: all, ...options });
-    opened.push(started);
-    return started;
+    return opened.app({ adapter, controllers: [Account], session: all, ...options });
   };
   const browse = (app = running): HttpClient => {
-    const client = new HttpClient(app.port);
-    opened.push(client);
-    return client;
+    return opened.browser(app);
   };
   const sessionsIn = ({ app } = running) => app.get(SessionService);
   const sessionsOf = (principal: string, app = running) => sessionsIn(app).forPrincipal(principal);
@@ -177,9 +174,7 @@ describe.each(ADAPTERS)('whose a session is, on %s', (adapter) => {
     running = await start();
   });
 
-  afterEach(async () => {
-    for (const one of opened.splice(0).toReversed()) await one.close();
-  });
+  afterEach(opened.close);
 
   describe('authenticate', () => {
     it('without options is a principal, and nothing else', async () => {
@@ -701,8 +696,7 @@ describe.each(ADAPTERS)('whose a session is, on %s', (adapter) => {
         const client = browse(one);
         const { handle } = await login(client, { rememberMe: true });
         const [key] = (await probe.client.keys(`*:s:${handle}`)) as [string];
-        const onTwo = new HttpClient(two.port, client.jar);
-        opened.push(onTwo);
+        const onTwo = opened.browser(two, client.jar);
         const left = async () => (await probe.client.pttl(key)) / DAY;
         expect(await left()).toBeGreaterThan(6.99);
         // Its touch is due at the node that has not seen it yet, which must not take it for a usual one.

@@ -32,8 +32,9 @@ import {
   type SessionModuleOptions,
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
-import { ADAPTERS, SECRET, startApp, type TestApp, type TestAppOptions } from '../support/app.js';
-import { HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
+import { ADAPTERS, SECRET, type TestApp, type TestAppOptions } from '../support/app.js';
+import { type HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
+import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 import { WatchedStore } from '../support/session-world.js';
@@ -175,31 +176,25 @@ const cookiesIn = (answer: Answer) =>
 
 describe.each(ADAPTERS)('sessions on %s', (adapter) => {
   let clock: FakeClock;
-  const opened: { close(): unknown }[] = [];
+  const opened = new Opened();
 
   const start = async (options: Partial<TestAppOptions> = {}): Promise<TestApp> => {
     const { session, ...others } = options;
-    const started = await startApp({
+    return opened.app({
       adapter,
       session: { store: 'memory', clock, ...session },
       ...others,
     });
-    opened.push(started);
-    return started;
   };
   const browse = (app: TestApp): HttpClient => {
-    const client = new HttpClient(app.port);
-    opened.push(client);
-    return client;
+    return opened.browser(app);
   };
 
   beforeEach(() => {
     clock = new FakeClock();
   });
 
-  afterEach(async () => {
-    for (const one of opened.splice(0).toReversed()) await one.close();
-  });
+  afterEach(opened.close);
 
   describe('of another name', () => {
     const controllers = [Shop, Administration];
@@ -633,7 +628,7 @@ describe.each(ADAPTERS)('sessions on %s', (adapter) => {
         expect((await otherProbe.liveRecords()).size).toBe(1);
         expect(await connections()).toBe(before + 1);
         await app.close();
-        opened.splice(opened.indexOf(app), 1);
+        opened.drop(app);
         expect(await connections()).toBe(before);
       });
 

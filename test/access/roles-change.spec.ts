@@ -14,8 +14,9 @@ import {
   type SessionModuleOptions,
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
-import { ADAPTERS, inParallel, Latch, startApp, type TestApp } from '../support/app.js';
-import { HttpClient } from '../support/http-client.js';
+import { ADAPTERS, inParallel, Latch, type TestApp } from '../support/app.js';
+import { type HttpClient } from '../support/http-client.js';
+import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
 
@@ -97,19 +98,15 @@ const login = async (client: HttpClient, options: AuthenticateOptions & { name?:
 
 describe.each(ADAPTERS)('a change of grants, on %s', (adapter) => {
   const clock = new FakeClock();
-  const opened: { close(): unknown }[] = [];
+  const opened = new Opened();
   let running: TestApp;
 
   const start = async (session: SessionModuleOptions): Promise<TestApp> => {
     const options = { adapter, controllers: [Office], session: { clock, ...session } };
-    const started = await startApp(options);
-    opened.push(started);
-    return started;
+    return opened.app(options);
   };
   const browse = (app = running): HttpClient => {
-    const client = new HttpClient(app.port);
-    opened.push(client);
-    return client;
+    return opened.browser(app);
   };
   const sessionsOf = (principal: string, { app } = running) =>
     app.get(SessionService).forPrincipal(principal);
@@ -125,7 +122,7 @@ describe.each(ADAPTERS)('a change of grants, on %s', (adapter) => {
 
   afterEach(async () => {
     gate.latch = undefined;
-    for (const one of opened.splice(0).toReversed()) await one.close();
+    await opened.close();
   });
 
   it('reaches a session at its next request, under a new id that the client is given once', async () => {
@@ -429,8 +426,7 @@ describe.each(ADAPTERS)('a change of grants, on %s', (adapter) => {
     const client = await loggedIn({}, one);
     await sessionsOf('alice', two).updateGrants({ roles: ['editor'] });
     expect((await client.get('/edit')).status).toBe(200);
-    const onTwo = new HttpClient(two.port, client.jar);
-    opened.push(onTwo);
+    const onTwo = opened.browser(two, client.jar);
     expect(await onTwo.get('/edit')).toMatchObject({ status: 200, setCookie: [] });
   });
 
@@ -458,8 +454,7 @@ describe.each(ADAPTERS)('a change of grants, on %s', (adapter) => {
     it('is in force on all nodes at once, wherever a session was used last', async () => {
       const [one, two] = nodes;
       const client = await loggedIn({}, one);
-      const onTwo = new HttpClient(two.port, client.jar);
-      opened.push(onTwo);
+      const onTwo = opened.browser(two, client.jar);
       expect([(await client.get('/edit')).status, (await onTwo.get('/edit')).status]).toEqual([
         403, 403,
       ]);
@@ -477,8 +472,7 @@ describe.each(ADAPTERS)('a change of grants, on %s', (adapter) => {
       const [one, two] = nodes;
       const client = await loggedIn({}, one);
       // One browser: what one answer brings, the next request sends.
-      const tabs = [client, new HttpClient(two.port)] as const;
-      opened.push(tabs[1]);
+      const tabs = [client, opened.browser(two)] as const;
       Object.defineProperty(tabs[1], 'jar', { value: client.jar });
       const changes = inParallel(8, 1, (i) =>
         sessionsOf('alice', nodes[i % 2]).updateGrants({
