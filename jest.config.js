@@ -17,7 +17,7 @@ const swc = [
 ];
 
 // What needs a server that this machine lacks is left out in plain sight; the gate installs it.
-const needsRedis = ['access', 'attacks', 'docs', 'e2e', 'faults', 'sample', 'stores'];
+const needsRedis = ['access', 'attacks', 'docs', 'e2e', 'faults', 'sample', 'stores', 'topologies'];
 const path = (process.env.PATH ?? '').split(delimiter);
 const hasRedis =
   process.env.REDIS_SERVER_BIN || path.some((folder) => existsSync(join(folder, 'redis-server')));

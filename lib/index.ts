@@ -116,5 +116,9 @@ export {
   MemorySessionStore,
   type MemoryStoreOptions,
 } from './stores/memory/memory-session.store.js';
-export type { RedisClient, RedisConnectionOptions } from './stores/redis/redis-client.js';
+export type {
+  RedisClient,
+  RedisClusterOptions,
+  RedisConnectionOptions,
+} from './stores/redis/redis-client.js';
 export { RedisSessionStore, type RedisStoreOptions } from './stores/redis/redis-session.store.js';

@@ -72,6 +72,7 @@ async function openStore(options: ResolvedSessionOptions): Promise<SessionStore>
     keyPrefix: options.keyPrefix,
     bootWithoutStore: options.bootWithoutStore,
     onTrouble: (message) => logger.warn(message),
+    onFacts: (message) => logger.log(message),
   });
 }
 

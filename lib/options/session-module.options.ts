@@ -69,8 +69,8 @@ export type SessionPolicy = (
 /** What `SessionModule.forRoot` takes. Everything has a default; everything is checked at boot. */
 export interface SessionModuleOptions {
   /**
-   * Redis: a URL, ioredis options (with `url` if you like), or a client of ioredis 5, ioredis 6 or
-   * iovalkey. A client that is handed in is never closed.
+   * Redis: a URL, ioredis options (with `url` if you like, or `cluster: { nodes }`), or a client of
+   * ioredis 5, ioredis 6 or iovalkey. A client that is handed in is never closed.
    *
    * @default none: sessions are kept in this process, refused with `NODE_ENV=production` unless `store: 'memory'` says so
    */

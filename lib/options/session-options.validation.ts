@@ -105,7 +105,7 @@ class RememberMeRules {
 
 class ModuleRules {
   @Check(
-    "use a URL such as 'redis://localhost:6379', ioredis options, or a client; an undefined `url` often is a missing environment variable",
+    "use a URL such as 'redis://localhost:6379', ioredis options, { cluster: { nodes: ['redis://…'] } }, or a client; an undefined `url` often is a missing environment variable",
     isRedis,
   )
   redis?: unknown;
@@ -241,7 +241,15 @@ function isRedis(value: unknown): boolean {
   if (typeof value === 'string') return /^rediss?:\/\/\S+$/.test(value);
   if (!isObject(value) || Array.isArray(value)) return false;
   if (isRedisClient(value)) return true;
+  if ('cluster' in value) return !('url' in value) && isCluster(value.cluster);
   return !('url' in value) || (typeof value.url === 'string' && isRedis(value.url));
+}
+
+function isCluster(value: unknown): boolean {
+  if (!isObject(value) || !Array.isArray(value.nodes) || value.nodes.length === 0) return false;
+  return value.nodes.every((node: unknown) =>
+    typeof node === 'string' ? isRedis(node) : isObject(node) && typeof node.host === 'string',
+  );
 }
 
 /** An arrow function has no prototype, and so is no class. */

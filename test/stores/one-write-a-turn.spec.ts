@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, it, jest } from '@jest/globals';
+import type { Redis } from 'ioredis';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { RedisSessionStore } from 'nestjs-distributed-session';
@@ -9,7 +10,7 @@ import { RedisServer } from '../support/redis-server.js';
 
 let redis: RedisServer;
 let relay: Server;
-let client: ReturnType<typeof createRedis>;
+let client: Redis;
 let store: RedisSessionStore;
 /** What came to Redis, as it came: one text for each piece. */
 let pieces: string[];
@@ -25,7 +26,7 @@ beforeEach(async () => {
     upstream.on('error', () => socket.destroy());
   }).listen(0, '127.0.0.1');
   await once(relay, 'listening');
-  client = createRedis(`redis://127.0.0.1:${(relay.address() as AddressInfo).port}`);
+  client = createRedis(`redis://127.0.0.1:${(relay.address() as AddressInfo).port}`) as Redis;
   await client.connect();
   store = new RedisSessionStore(client);
   await store.ping();

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
 import {
@@ -8,6 +8,7 @@ import {
   type RedisClient,
   type RedisConnectionOptions,
 } from './redis-client.js';
+import { describeFacts, troubleWith } from './redis-facts.js';
 import { RedisSessionStore } from './redis-session.store.js';
 
 /** Milliseconds that booting waits for Redis. */
@@ -18,8 +19,10 @@ export interface OpenRedisStoreOptions {
   readonly keyPrefix: string;
   /** Go on although Redis does not answer. */
   readonly bootWithoutStore: boolean;
-  /** Told once per outage. */
+  /** Told once per outage, and at boot of what is wrong with the servers. */
   readonly onTrouble: (message: string) => void;
+  /** Told at boot what the servers are. */
+  readonly onFacts: (message: string) => void;
 }
 
 /**
@@ -38,17 +41,21 @@ export async function openRedisStore(
   const client = createRedis(redis);
   reportOutages(client, options.onTrouble);
   const close = () => end(client);
-  const store = new RedisSessionStore(client as RedisClient, { keyPrefix, close });
+  const store = new RedisSessionStore(client as unknown as RedisClient, { keyPrefix, close });
   await client.connect().catch(() => undefined);
   return answering(store, options);
 }
 
 async function answering(
   store: RedisSessionStore,
-  { bootWithoutStore, onTrouble }: OpenRedisStoreOptions,
+  options: OpenRedisStoreOptions,
 ): Promise<RedisSessionStore> {
+  const { bootWithoutStore, onTrouble } = options;
   const { reason } = (await troubleAtBoot(store)) ?? {};
-  if (reason === undefined) return store;
+  if (reason === undefined) {
+    await report(store, options);
+    return store;
+  }
   if (bootWithoutStore) {
     onTrouble('Redis does not answer: sessions are unavailable (503) until it does.');
     return store;
@@ -58,6 +65,14 @@ async function answering(
     reason,
     'Redis did not answer at boot; check `redis`, or set `bootWithoutStore`',
   );
+}
+
+/** A user of Redis may lack the right to ask, and nothing depends on it. */
+async function report(store: RedisSessionStore, options: OpenRedisStoreOptions): Promise<void> {
+  const servers = await store.facts().catch(() => []);
+  if (servers.length === 0) return;
+  options.onFacts(describeFacts(servers));
+  troubleWith(servers).forEach(options.onTrouble);
 }
 
 /** Why Redis does not answer; it may be starting just now, like the application. */
@@ -77,7 +92,7 @@ async function troubleAtBoot(
 }
 
 /** A client without a listener would throw; one with a silent listener would hide the outage. */
-function reportOutages(client: Redis, onTrouble: (message: string) => void): void {
+function reportOutages(client: Redis | Cluster, onTrouble: (message: string) => void): void {
   let down = false;
   client.on('error', (error: unknown) => {
     if (!down) onTrouble(`Redis connection: ${toUnavailable(error).message}`);
@@ -89,7 +104,7 @@ function reportOutages(client: Redis, onTrouble: (message: string) => void): voi
 }
 
 /** Lets replies that are under way arrive, unless there is no connection to wait for. */
-async function end(client: Redis): Promise<void> {
+async function end(client: Redis | Cluster): Promise<void> {
   if (client.status === 'ready') await client.quit().catch(() => undefined);
   client.disconnect();
 }

@@ -1,4 +1,4 @@
-import { Redis, type RedisOptions } from 'ioredis';
+import { Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
 import type { Corkable } from './one-write-a-turn.js';
 
@@ -14,6 +14,7 @@ export interface RedisClient {
   eval(script: string, keys: number, ...args: (string | number)[]): Promise<unknown>;
   getrange(key: string, start: number, end: number): Promise<string>;
   ping(): Promise<string>;
+  info(...sections: string[]): Promise<string>;
   scan(
     cursor: string,
     match: 'MATCH',
@@ -27,10 +28,18 @@ export interface RedisClient {
   nodes?(role: 'master'): RedisClient[];
 }
 
-/** How the library's own connection is made: anything ioredis takes, or a URL. */
+/** How the library's own connection is made: anything ioredis takes (`tls`, `sentinels` …), a URL, or a Cluster. */
 export interface RedisConnectionOptions extends RedisOptions {
   /** `redis://` or `rediss://`; wins over `host`, `port` and the like. */
   url?: string;
+  /** A Redis Cluster; what else is given (`username`, `password`, `tls` …) is for each of its nodes. */
+  cluster?: RedisClusterOptions;
+}
+
+/** A Redis Cluster. */
+export interface RedisClusterOptions extends Omit<ClusterOptions, 'redisOptions' | 'lazyConnect'> {
+  /** Some of its nodes, as URLs or as host and port: they tell of the others. */
+  nodes: readonly (string | { readonly host: string; readonly port?: number })[];
 }
 
 /** Milliseconds after which a command without an answer counts as failed. */
@@ -68,11 +77,38 @@ export function isRedisClient(value: unknown): value is RedisClient {
   );
 }
 
+/**
+ * The same for a Cluster. A command is led to where its slot is now, at once; while a slot has no
+ * master, or is under way, it is tried again within its time, and then fails.
+ */
+const CLUSTER_PROFILE: ClusterOptions = {
+  enableOfflineQueue: false,
+  scaleReads: 'master',
+  retryDelayOnFailover: 50,
+  retryDelayOnClusterDown: 50,
+  retryDelayOnTryAgain: 20,
+  slotsRefreshTimeout: 1_000,
+  slotsRefreshInterval: 5_000,
+  clusterRetryStrategy: (times) => Math.min(500, 50 * times) * (0.5 + Math.random() / 2),
+};
+
 /** The library's own connection, not yet connected. */
-export function createRedis(options: string | RedisConnectionOptions): Redis {
-  const { url, ...rest } = typeof options === 'string' ? { url: options } : options;
+export function createRedis(options: string | RedisConnectionOptions): Redis | Cluster {
+  const { url, cluster, ...rest } = typeof options === 'string' ? { url: options } : options;
   const all: RedisOptions = { ...PROFILE, ...rest, lazyConnect: true };
+  if (cluster) return createCluster(cluster, all);
   return url === undefined ? new Redis(all) : new Redis(url, all);
+}
+
+function createCluster({ nodes, ...options }: RedisClusterOptions, all: RedisOptions): Cluster {
+  const { retryStrategy: _, enableOfflineQueue: __, keyPrefix, ...redisOptions } = all;
+  return new Cluster([...nodes] as ConstructorParameters<typeof Cluster>[0], {
+    ...CLUSTER_PROFILE,
+    ...(keyPrefix !== undefined && { keyPrefix }),
+    ...options,
+    redisOptions: redisOptions as ClusterOptions['redisOptions'],
+    lazyConnect: true,
+  });
 }
 
 /**

@@ -20,6 +20,7 @@ import {
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
 import { OneWriteATurn } from './one-write-a-turn.js';
 import { COMMAND_TIMEOUT, toUnavailable, type RedisClient } from './redis-client.js';
+import { factsIn, type RedisFacts } from './redis-facts.js';
 import { RedisKeys } from './redis-keys.js';
 import * as scripts from './redis-scripts.js';
 
@@ -200,6 +201,12 @@ export class RedisSessionStore implements IndexedSessionStore {
   async count(): Promise<number> {
     const counts = await Promise.all(this.#masters.map((node) => this.#countOn(node)));
     return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** What the servers tell of themselves; every master of a Cluster. */
+  async facts(): Promise<RedisFacts[]> {
+    const told = await Promise.all(this.#masters.map((node) => this.#bounded(node.info())));
+    return told.map(factsIn);
   }
 
   async ping(): Promise<void> {
