@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { Redis } from 'ioredis';
 import { RequireSession, Session, SessionService } from 'nestjs-distributed-session';
 import { ADAPTERS, inParallel, SECRET, startApp, type TestApp } from '../support/app.js';
-import { HttpClient } from '../support/http-client.js';
+import type { HttpClient } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { RedisCluster } from '../support/redis-cluster.js';
-import { freePort, RedisServer } from '../support/redis-server.js';
+import { freePort, type RedisServer } from '../support/redis-server.js';
 
 @Controller()
 class Shop {
@@ -123,9 +124,81 @@ describe('a Redis Cluster, by its nodes', () => {
 });
 
 async function keysOn({ port }: RedisServer): Promise<string[]> {
-  const { Redis } = await import('ioredis');
   const client = new Redis(port, '127.0.0.1');
   const [, keys] = await client.scan('0', 'COUNT', 10_000);
   client.disconnect();
   return keys;
+}
+
+describe('a slot that is being moved to another master', () => {
+  let cluster: RedisCluster;
+
+  beforeAll(async () => {
+    cluster = await RedisCluster.start(3);
+  }, 60_000);
+
+  afterAll(() => cluster?.stop(), 30_000);
+
+  it('keeps lists and logins waiting, and fails none', async () => {
+    const app = await startApp({
+      adapter: 'express',
+      session: { redis: { cluster: { nodes: [cluster.masters[0]!.url] } }, maxSessions: 3 },
+    });
+    const sessions = app.app.get(SessionService);
+    const own = await inParallel(3, 1, () => sessions.create({ principal: 'alice' }));
+    const bucket = own[0]!.handle.slice(0, 2);
+    const move = await SlotMove.begin(cluster, `{sess:${bucket}}:`);
+    await move.keys((key) => key.endsWith(own[1]!.handle));
+
+    const running = [
+      sessions.forPrincipal('alice').list(),
+      sessions.create({ principal: 'alice' }),
+      sessions.forPrincipal('alice').count(),
+    ];
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await move.keys(() => true);
+    await move.end();
+    const [listed, created] = await Promise.all(running);
+    expect(listed).not.toHaveLength(0);
+    expect(created).toMatchObject({ principal: 'alice' });
+    expect(await sessions.forPrincipal('alice').list()).toHaveLength(3);
+    await app.close();
+  }, 30_000);
+});
+
+/** A slot on its way from the master that has it to another. */
+class SlotMove {
+  private constructor(
+    private readonly slot: number,
+    private readonly from: Redis,
+    private readonly to: Redis,
+    private readonly others: readonly Redis[],
+  ) {}
+
+  static async begin(cluster: RedisCluster, key: string): Promise<SlotMove> {
+    const nodes = cluster.masters.map(({ port }) => new Redis(port, '127.0.0.1'));
+    const slot = Number(await nodes[0]!.cluster('KEYSLOT', key));
+    const holder = Math.floor(slot / Math.ceil(16_384 / nodes.length));
+    const from = nodes[holder]!;
+    const to = nodes[(holder + 1) % nodes.length]!;
+    const ids = await Promise.all([from, to].map((node) => node.cluster('MYID')));
+    await to.cluster('SETSLOT', slot, 'IMPORTING', String(ids[0]));
+    await from.cluster('SETSLOT', slot, 'MIGRATING', String(ids[1]));
+    return new SlotMove(slot, from, to, nodes);
+  }
+
+  async keys(which: (key: string) => boolean): Promise<void> {
+    const keys = (await this.from.cluster('GETKEYSINSLOT', this.slot, 1_000)) as string[];
+    for (const key of keys.filter(which)) {
+      await this.from.migrate('127.0.0.1', String(this.to.options.port), key, 0, 1_000);
+    }
+  }
+
+  async end(): Promise<void> {
+    const id = String(await this.to.cluster('MYID'));
+    for (const node of [this.to, this.from, ...this.others]) {
+      await node.cluster('SETSLOT', this.slot, 'NODE', id);
+    }
+    for (const node of this.others) node.disconnect();
+  }
 }

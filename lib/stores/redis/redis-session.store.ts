@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { bucketOfHandle } from '../../core/session-id.js';
 import type { Place } from '../../core/session-places.js';
 import { LIVE } from '../../core/session-record.js';
@@ -31,6 +32,9 @@ export interface RedisStoreOptions {
   /** Closes the client, if it belongs to the store. */
   close?: () => Promise<void>;
 }
+
+/** What a node of a Cluster says of keys of a slot that is being moved, if a script comes to them. */
+const UNDER_WAY = /non local key|TRYAGAIN/;
 
 /** Entries of a place that one script ends or counts: Redis answers others in between. */
 const BATCH = 500;
@@ -265,12 +269,21 @@ export class RedisSessionStore implements IndexedSessionStore {
     keys: readonly string[],
     ...args: (string | number)[]
   ): Promise<unknown> {
-    return this.#bounded(
-      this.#redis.evalsha(sha, keys.length, ...keys, ...args).catch((error: Error) => {
-        if (!error.message.startsWith('NOSCRIPT')) throw error;
-        return this.#redis.eval(source, keys.length, ...keys, ...args);
-      }),
-    );
+    const until = performance.now() + COMMAND_TIMEOUT;
+    const run = (): Promise<unknown> =>
+      this.#redis
+        .evalsha(sha, keys.length, ...keys, ...args)
+        .catch((error: Error) => {
+          if (!error.message.startsWith('NOSCRIPT')) throw error;
+          return this.#redis.eval(source, keys.length, ...keys, ...args);
+        })
+        .catch(async (error: Error) => {
+          // A record that a place names is on its way to another node already, or not yet there.
+          if (!UNDER_WAY.test(error.message) || performance.now() >= until) throw error;
+          await delay(20);
+          return run();
+        });
+    return this.#bounded(run());
   }
 
   /** Every failure leaves here as ours, and in time even from a client that would wait for ever. */
