@@ -173,6 +173,28 @@ describe('places in Redis', () => {
     expect(await probe.client.dbsize()).toBe(0);
   });
 
+  it('a server whose memory is full refuses a login, and nobody gives way for it', async () => {
+    const manager = manage({ max: 2 });
+    const before = [await login(manager, 'alice'), await login(manager, 'alice')];
+    const redis = probe.client;
+    await redis.config('SET', 'maxmemory', '1');
+    try {
+      await expect(login(manager, 'alice')).rejects.toMatchObject({
+        code: 'SESSION_STORE_UNAVAILABLE',
+      });
+      const left = await manager.forPrincipal('alice', nobody).list();
+      expect(left.map(({ handle }) => handle).sort()).toEqual(
+        before.map(({ handle }) => handle).sort(),
+      );
+      // To end one needs no room.
+      expect(await manager.revoke(before[0]!.handle)).toBe(true);
+    } finally {
+      await redis.config('SET', 'maxmemory', '0');
+    }
+    await login(manager, 'alice');
+    expect(await manager.forPrincipal('alice', nobody).count()).toBe(2);
+  });
+
   it('100 devices are listed in one round trip', async () => {
     const manager = manage();
     for (let i = 0; i < 100; i++) await login(manager, 'alice', { text: 'x'.repeat(2_000) });

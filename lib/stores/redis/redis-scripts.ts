@@ -54,14 +54,13 @@ export const CREATE = script(
   TAKE,
   `local free = take()
 if free ~= 1 then return free == 2 and 1 or 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if not KEYS[2] then return 1 end
 local records = string.sub(KEYS[1], 1, -1 - #ARGV[3])
 for i = 2, #KEYS do
   for _, other in ipairs(redis.call('ZRANDMEMBER', KEYS[i], 2)) do
     if redis.call('EXISTS', records .. other) == 0 then redis.call('ZREM', KEYS[i], other) end
   end
 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 stand(2, #KEYS, ARGV[4], ARGV[5], ARGV[3])
 return 1`,
 );
@@ -69,8 +68,8 @@ return 1`,
 /**
  * KEYS record, places · ARGV value, ttl, handle, since, life, index of the limited place in KEYS, max,
  * policy, idle timeout, lasting idle timeout. 0 if the key is taken, 2 if there is no room; else 1 and
- * the handles that gave way. Nothing is written before everything is decided, but for entries without
- * a session.
+ * the handles that gave way. Nothing is written before everything is decided, and the new session
+ * first: a server whose memory is full refuses that, and then nobody has given way.
  */
 export const ADMIT = script(
   STAND,
@@ -101,11 +100,11 @@ if redis.call('ZCOUNT', limited, 0, '+inf') >= max then
   for i = 1, excess do
     dead[#dead + 1] = live[i].handle
     reply[#reply + 1] = live[i].handle
-    redis.call('DEL', records .. live[i].handle)
   end
-  for _, handle in ipairs(dead) do leave(2, #KEYS, handle) end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+for i = 2, #reply do redis.call('DEL', records .. reply[i]) end
+for _, handle in ipairs(dead) do leave(2, #KEYS, handle) end
 stand(2, #KEYS, ARGV[4], ARGV[5], ARGV[3])
 return reply`,
 );
