@@ -11,6 +11,7 @@ export {
   AllowAnonymous,
   InjectSessionService,
   InjectSessionStore,
+  OnStoreFailure,
   PassiveSession,
   Principal,
   RequireSession,
@@ -60,6 +61,8 @@ export type {
   TransportRequest,
   TransportResponse,
 } from './core/session-id-transport.interface.js';
+export type { OutageCounters } from './core/outage-counters.js';
+export type { StoreFailurePolicy } from './core/store-failure.js';
 export {
   VERSION_LENGTH,
   type Admission,
@@ -79,6 +82,7 @@ export {
   type SessionStore,
   type Standing,
   type StoredValue,
+  type WriteOptions,
 } from './core/session-store.interface.js';
 export {
   SessionConflictError,
@@ -96,6 +100,7 @@ export {
   SessionStepUpError,
   SessionStoreUnavailableError,
   SessionTooLargeError,
+  SessionUnconfirmedError,
   SessionUnavailableError,
   type SessionErrorCode,
   type StepUp,
@@ -104,6 +109,7 @@ export type {
   ExcludedRoutes,
   RememberMeOptions,
   SessionCookieOptions,
+  SessionDurabilityOptions,
   SessionFeatureOptions,
   SessionModuleOptions,
   SessionModuleOptionsFactory,
@@ -120,5 +126,7 @@ export type {
   RedisClient,
   RedisClusterOptions,
   RedisConnectionOptions,
+  RedisNode,
+  RedisSentinelOptions,
 } from './stores/redis/redis-client.js';
 export { RedisSessionStore, type RedisStoreOptions } from './stores/redis/redis-session.store.js';

@@ -32,6 +32,7 @@ import {
 import { ConfigurableModuleClass, type ASYNC_OPTIONS_TYPE } from './session.module-definition.js';
 import { featureProviders, sessionProviders } from './session.providers.js';
 import { SessionService } from './session.service.js';
+import { StoreGuard } from './stores/guard/store-guard.js';
 
 /** Options of `forRootAsync`: `useFactory`, `useClass` or `useExisting`, with `imports` and `inject`. */
 export type SessionModuleAsyncOptions = typeof ASYNC_OPTIONS_TYPE;
@@ -66,6 +67,7 @@ const mounted = new WeakSet<object>();
     SESSION_OPTIONS,
     SESSION_MODULE_OPTIONS,
     SessionHost,
+    StoreGuard,
   ],
 })
 export class SessionModule
@@ -80,6 +82,7 @@ export class SessionModule
     @Inject(SessionHost) private readonly host: SessionHost,
     @Inject(SESSION_OPTIONS) private readonly options: ResolvedSessionOptions,
     @Inject(SESSION_STORE) private readonly store: SessionStore,
+    @Inject(StoreGuard) private readonly guard: StoreGuard,
   ) {
     super();
     // Now, not when the application starts: middleware that main.ts adds comes after the session's.
@@ -158,6 +161,7 @@ export class SessionModule
 
   /** Requests that are still running finish before this: they can commit. */
   async onApplicationShutdown(): Promise<void> {
+    this.guard.retries.close();
     await this.store.close?.();
   }
 

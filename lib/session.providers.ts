@@ -1,4 +1,5 @@
 import { Logger, type FactoryProvider, type Provider } from '@nestjs/common';
+import { LRUCache } from 'lru-cache';
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { SessionExceptionFilter } from './access/session-exception.filter.js';
 import { SessionGuard } from './access/session.guard.js';
@@ -7,6 +8,7 @@ import type { SessionIdTransport } from './core/session-id-transport.interface.j
 import { SessionLifetime } from './core/session-lifetime.js';
 import { SessionLimit } from './core/session-limit.js';
 import { SessionManager } from './core/session-manager.js';
+import { RecentSessions, type RecentValue } from './core/store-failure.js';
 import type { SessionStore } from './core/session-store.interface.js';
 import { SessionOptionsError } from './core/session.errors.js';
 import { CookieTransport } from './http/cookie.transport.js';
@@ -31,6 +33,7 @@ import {
   SESSION_STORE,
 } from './session.constants.js';
 import { SessionService } from './session.service.js';
+import { StoreGuard } from './stores/guard/store-guard.js';
 import { MemorySessionStore } from './stores/memory/memory-session.store.js';
 import { openRedisStore } from './stores/redis/open-redis-store.js';
 import { RedisSessionStore } from './stores/redis/redis-session.store.js';
@@ -45,11 +48,12 @@ export const sessionProviders: Provider[] = [
     inject: [{ token: SESSION_MODULE_OPTIONS, optional: true }],
   },
   { provide: SESSION_STORE, useFactory: openStore, inject: [SESSION_OPTIONS] },
+  { provide: StoreGuard, useFactory: createGuard, inject: [SESSION_OPTIONS] },
   {
     provide: SessionManager,
-    useFactory: (options: ResolvedSessionOptions, store: SessionStore) =>
-      createManager(options, store),
-    inject: [SESSION_OPTIONS, SESSION_STORE],
+    useFactory: (options: ResolvedSessionOptions, store: SessionStore, guard: StoreGuard) =>
+      createManager(options, store, guard),
+    inject: [SESSION_OPTIONS, SESSION_STORE, StoreGuard],
   },
   { provide: SessionHost, useFactory: createHost, inject: [SESSION_OPTIONS, SessionManager] },
   SessionService,
@@ -71,20 +75,40 @@ async function openStore(options: ResolvedSessionOptions): Promise<SessionStore>
   return openRedisStore(options.redis!, {
     keyPrefix: options.keyPrefix,
     bootWithoutStore: options.bootWithoutStore,
+    durability: options.durability,
+    now: () => options.clock.now(),
     onTrouble: (message) => logger.warn(message),
     onFacts: (message) => logger.log(message),
   });
 }
 
+function createGuard({ logoutRetry }: ResolvedSessionOptions): StoreGuard {
+  return new StoreGuard({
+    logoutRetry,
+    onTrouble: (message) => logger.warn(message),
+    onRelief: (message) => logger.log(message),
+  });
+}
+
+/** Sessions that are kept for an outage, on each node. */
+const KEPT_FOR_OUTAGE = 10_000;
+
 function createManager(
   options: ResolvedSessionOptions,
   store: SessionStore,
+  guard: StoreGuard,
   realm?: string,
 ): SessionManager {
-  const lifetime = new SessionLifetime(options);
-  const { maxSessions, onLimit } = options;
+  const { maxSessions, onLimit, staleFor, onStoreFailure } = options;
+  const cache = new LRUCache<string, RecentValue>({ max: KEPT_FOR_OUTAGE });
+  const recent = staleFor === undefined ? undefined : new RecentSessions(cache, staleFor);
+  const lifetime = new SessionLifetime(options, recent);
   return new SessionManager({
-    store,
+    // What is in this process answers always.
+    store: options.store === 'memory' ? store : guard.before(store),
+    onStoreFailure,
+    tally: guard.tally,
+    onEndFailed: (handle, end) => guard.retries.add(handle, end),
     realm,
     codec: options.codec,
     signer: new HmacSessionIdSigner(new Keyring(options.secrets)),
@@ -117,7 +141,7 @@ function createLane(
     if (transport === 'authorization') return new AuthorizationTransport();
     return transport;
   });
-  const parked = { ...cookie, name: `${cookie.name}-accounts` };
+  const parked = { ...cookie, name: `${cookie.name}-accounts`, routing: undefined };
   const parking = max > 1 ? { transport: new CookieTransport(parked, now), max } : undefined;
   const channels = options.transports.map((one) =>
     one === 'cookie' ? `cookie ${cookie.name}` : one,
@@ -141,13 +165,15 @@ export const featureProviders = (
         host: SessionHost,
         main: ResolvedSessionOptions,
         store: SessionStore,
+        guard: StoreGuard,
         own: SessionFeatureOptions,
         given?: SessionModuleOptions,
-      ) => openFeature(name, own, { host, main, store, given }),
+      ) => openFeature(name, own, { host, main, store, guard, given }),
       inject: [
         SessionHost,
         SESSION_OPTIONS,
         SESSION_STORE,
+        StoreGuard,
         featureOptions,
         { token: SESSION_MODULE_OPTIONS, optional: true },
       ],
@@ -170,13 +196,14 @@ interface Root {
   readonly host: SessionHost;
   readonly main: ResolvedSessionOptions;
   readonly store: SessionStore;
+  readonly guard: StoreGuard;
   readonly given?: SessionModuleOptions | undefined;
 }
 
 async function openFeature(
   name: string,
   options: SessionFeatureOptions,
-  { host, main, store, given }: Root,
+  { host, main, store, guard: shared, given }: Root,
 ): Promise<SessionFeature> {
   const keyPrefix = options.keyPrefix ?? `${main.keyPrefix}.${name}`;
   const ownStore = options.redis !== undefined || options.store !== undefined;
@@ -196,7 +223,8 @@ async function openFeature(
     name,
   );
   const opened = await openStore(resolved);
-  const manager = createManager(resolved, opened, name);
+  const guard = ownStore ? createGuard(resolved) : shared;
+  const manager = createManager(resolved, opened, guard, name);
   try {
     host.add(createLane(resolved, manager, name), ownStore ? undefined : keyPrefix);
   } catch (error) {
@@ -208,13 +236,20 @@ async function openFeature(
   return {
     service: new SessionService(manager),
     onApplicationShutdown: async () => {
-      if (ownStore) await opened.close?.();
+      if (!ownStore) return;
+      guard.retries.close();
+      await opened.close?.();
     },
   };
 }
 
-/** What concerns requests as such, and is said once. */
-const NOT_INHERITED = { forRoutes: undefined, exclude: undefined, loading: undefined };
+/** What concerns requests as such or the store of forRoot, and is said once. */
+const NOT_INHERITED = {
+  durability: undefined,
+  forRoutes: undefined,
+  exclude: undefined,
+  loading: undefined,
+};
 
 const nameOf = (given: SessionModuleOptions | undefined, feature: string) =>
   given?.cookie?.name === undefined ? {} : { name: `${given.cookie.name}-${feature}` };

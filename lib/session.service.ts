@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { LiveSession } from './core/live-session.js';
+import type { OutageCounters } from './core/outage-counters.js';
 import type { ListedSession, PrincipalSessions } from './core/principal-sessions.js';
 import type { SessionQuery } from './core/session-index.js';
 import { SessionManager } from './core/session-manager.js';
@@ -167,6 +168,11 @@ export class SessionService {
   /** How many sessions are stored. Walks the key space: for operators, not for each request. */
   count(): Promise<number> {
     return this.#manager.count();
+  }
+
+  /** What outages of the store have cost on this node since it started; for metrics. */
+  counters(): OutageCounters {
+    return this.#manager.counters();
   }
 
   /** Resolves if the store answers now; for health checks. */

@@ -1,6 +1,6 @@
 import { Catch, type ArgumentsHost } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
-import { SessionError } from '../core/session.errors.js';
+import { SessionError, SessionStoreUnavailableError } from '../core/session.errors.js';
 import { challengeOf, RETRY_AFTER, toHttpException } from '../http/session-http.exception.js';
 
 /**
@@ -11,7 +11,7 @@ import { challengeOf, RETRY_AFTER, toHttpException } from '../http/session-http.
 export class SessionExceptionFilter extends BaseExceptionFilter {
   override catch(error: SessionError, host: ArgumentsHost): void {
     if (host.getType() !== 'http') return;
-    const outage = error.code === 'SESSION_STORE_UNAVAILABLE';
+    const outage = error instanceof SessionStoreUnavailableError;
     const adapter = this.httpAdapterHost?.httpAdapter;
     const response: unknown = host.switchToHttp().getResponse();
     const challenge = challengeOf(error);

@@ -2,10 +2,12 @@ import type { ExecutionContext } from '@nestjs/common';
 import { LiveSession } from '../core/live-session.js';
 import type { SessionRequirement } from '../core/session-requirement.js';
 import { SessionUnavailableError } from '../core/session.errors.js';
+import type { StoreFailurePolicy } from '../core/store-failure.js';
 import { corridorOf, currentCorridor, type SessionCorridor } from '../http/session-corridor.js';
 import type { SessionLane } from '../http/session-lane.js';
 import {
   ALLOW_ANONYMOUS,
+  ON_STORE_FAILURE,
   PASSIVE_SESSION,
   REQUIREMENTS,
   SESSION_NAME,
@@ -17,6 +19,8 @@ export interface RouteTraits {
   readonly allowAnonymous: boolean;
   readonly passive: boolean;
   readonly skip: boolean;
+  /** What becomes of it while the store does not answer; `undefined`: what the module says. */
+  readonly onStoreFailure: StoreFailurePolicy | undefined;
   /** Which sessions the route goes by; `undefined`: those of `forRoot`. */
   readonly name: string | undefined;
   /** Of class and handler together; a handler that lets everybody pass drops its class's. */
@@ -55,6 +59,7 @@ function readTraits(handler: object, controller: object): RouteTraits {
     allowAnonymous: requirements.length === 0 && (said<boolean>(ALLOW_ANONYMOUS) ?? false),
     passive: said<boolean>(PASSIVE_SESSION) ?? false,
     skip: said<boolean>(SKIP_SESSION) ?? false,
+    onStoreFailure: said<StoreFailurePolicy>(ON_STORE_FAILURE),
     name: said<string>(SESSION_NAME),
     requirements,
     required: asks || requirements.length > 0,
@@ -93,7 +98,9 @@ export async function sessionOf(context: ExecutionContext, name?: string): Promi
   const { session } = laneOf(context, name);
   const state = LiveSession.stateOf(session);
   if (!state.loaded) {
-    state.passive = traitsOf(context).passive;
+    const { passive, onStoreFailure } = traitsOf(context);
+    state.passive = passive;
+    if (onStoreFailure) state.onStoreFailure = onStoreFailure;
     await session.load();
   }
   return session;

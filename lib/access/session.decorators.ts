@@ -9,9 +9,11 @@ import {
 } from '@nestjs/common';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Session as LiveSession } from '../core/session.js';
+import { STORE_FAILURE_POLICIES, type StoreFailurePolicy } from '../core/store-failure.js';
 import {
   ALLOW_ANONYMOUS,
   getSessionServiceToken,
+  ON_STORE_FAILURE,
   PASSIVE_SESSION,
   SESSION_NAME,
   SESSION_STORE,
@@ -124,6 +126,20 @@ export const AllowAnonymous = () => SetMetadata(ALLOW_ANONYMOUS, true);
 
 /** Requests of this route are no activity: they do not extend the session. For polling. */
 export const PassiveSession = () => SetMetadata(PASSIVE_SESSION, true);
+
+/**
+ * What becomes of requests of this route whose session cannot be read because the store does not answer:
+ * as the option `onStoreFailure`, whose value it takes the place of. Where `loading` is `'eager'` the
+ * session is read before the route is known: there the option counts.
+ *
+ * @example \@OnStoreFailure('anonymous') \@Get('news')
+ */
+export const OnStoreFailure = (policy: StoreFailurePolicy): MethodDecorator & ClassDecorator => {
+  if (!STORE_FAILURE_POLICIES.includes(policy)) {
+    throw new TypeError(`@OnStoreFailure: use one of ${STORE_FAILURE_POLICIES.join(', ')}`);
+  }
+  return SetMetadata(ON_STORE_FAILURE, policy);
+};
 
 /** This route has no session: none is read, written or sent. */
 export const SkipSession = () => SetMetadata(SKIP_SESSION, true);

@@ -4,6 +4,7 @@ import {
   SessionConflictError,
   SessionForbiddenError,
   SessionRequiredError,
+  SessionStoreUnavailableError,
 } from '../core/session.errors.js';
 import type { Session } from '../core/session.js';
 import { challengeOf, toHttpException } from '../http/session-http.exception.js';
@@ -35,6 +36,11 @@ export class SessionGuard implements CanActivate {
       const pass = [this, context.getHandler(), context.getClass()];
       if (lane.hasPassed(...pass)) return true;
       if (!(await this.isAuthenticated(session, context))) {
+        // A 401 would say that nobody is logged in, which is not known.
+        if (session.outage) {
+          lane.unavailable = true;
+          throw new SessionStoreUnavailableError('outage');
+        }
         // Logged in under an id that it got just now in another request: a 401 would log it out.
         if (await lane.parts.manager.goesOnElsewhere(session)) throw new SessionConflictError();
         this.refuseAnonymous(session, context);

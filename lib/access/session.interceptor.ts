@@ -7,6 +7,7 @@ import {
 import { ROUTE_ARGS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
 import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { catchError, finalize, firstValueFrom, ReplaySubject, tap, type Observable } from 'rxjs';
+import { LiveSession } from '../core/live-session.js';
 import { SessionStoreUnavailableError } from '../core/session.errors.js';
 import type { SessionCorridor } from '../http/session-corridor.js';
 import { challengeOf, toHttpException } from '../http/session-http.exception.js';
@@ -58,15 +59,20 @@ export class SessionInterceptor implements NestInterceptor {
 
   /** What has to be waited for before the handler; usually nothing. */
   #prepare(context: ExecutionContext, corridor: SessionCorridor): Promise<unknown> | undefined {
-    const { passive, skip } = traitsOf(context);
+    const { passive, skip, onStoreFailure, name } = traitsOf(context);
     if (skip) {
       corridor.skipped = true;
       return undefined;
     }
+    // For whoever loads the session in the handler, by `SessionService`.
+    if (onStoreFailure) {
+      LiveSession.stateOf(corridor.lane(name).session).onStoreFailure = onStoreFailure;
+    }
     if (corridor.state?.loaded && corridor.state.passive && !passive) {
       corridor.state.passive = false;
       // Its grants were changed from outside; only now it is known that the request takes a new id along.
-      if (corridor.state.record?.header.renew) return corridor.session.regenerate();
+      const { record, outage } = corridor.state;
+      if (record?.header.renew && !outage) return corridor.session.regenerate();
       return corridor.session.touch();
     }
     return readsNestsOwnSession(context) ? sessionOf(context) : undefined;

@@ -11,6 +11,7 @@ import {
   SessionEndedError,
   SessionNotLoadedError,
   SessionRequiredError,
+  SessionStoreUnavailableError,
   SessionUnavailableError,
 } from './session.errors.js';
 import type { SessionIdentity } from './session-identity.js';
@@ -58,6 +59,10 @@ export class LiveSession implements Session {
 
   get handle(): string {
     return this.#state.handle;
+  }
+
+  get outage(): 'anonymous' | 'stale' | undefined {
+    return this.#state.outage;
   }
 
   get isNew(): boolean {
@@ -192,6 +197,8 @@ export class LiveSession implements Session {
   }
 
   async destroy(): Promise<void> {
+    // It is to end whatever is in it: while that cannot be read, it is tried all the same.
+    this.#state.onStoreFailure = 'anonymous';
     await this.load();
     this.#state.destroyed = true;
   }
@@ -240,7 +247,12 @@ export class LiveSession implements Session {
         'A session found by its handle cannot get a new id: only a request of its client can.',
       );
     }
-    if (ofSomebody && !this.#identity) throw new SessionRequiredError();
+    if (ofSomebody && !this.#identity) {
+      if (this.outage === undefined) throw new SessionRequiredError();
+      // Whether somebody is logged in is not known.
+      this.#state.unavailable = true;
+      throw new SessionStoreUnavailableError('outage');
+    }
     this.#state.renew(renewal);
   }
 }

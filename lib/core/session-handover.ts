@@ -5,7 +5,7 @@ import type { SessionIdSigner } from './session-id-signer.interface.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import type { SessionLimit } from './session-limit.js';
 import { actingPlace } from './session-places.js';
-import { encodeRetired, nextVersion } from './session-record.js';
+import { decodeRecord, encodeRetired, nextVersion } from './session-record.js';
 import type { SessionState } from './session-state.js';
 import {
   isIndexed,
@@ -13,7 +13,7 @@ import {
   type SaveOutcome,
   type SessionStore,
 } from './session-store.interface.js';
-import { SessionLimitError } from './session.errors.js';
+import { SessionLimitError, SessionUnconfirmedError } from './session.errors.js';
 
 /** What handing over needs. */
 export interface SessionHandoverParts {
@@ -44,7 +44,7 @@ export class SessionHandover {
     state: SessionState,
     draft: Draft,
     handle: string,
-  ): Promise<SaveOutcome | { status: 'taken' }> {
+  ): Promise<SaveOutcome | { status: 'taken' } | { status: 'unconfirmed' }> {
     const { store } = this.parts;
     const before = state.record!;
     const leaves = placesOf(before.header);
@@ -53,27 +53,53 @@ export class SessionHandover {
     const { ttl, standing } = draft;
     const limit = await this.#limitOnLogin(state, draft);
     const inReach = bucketOfHandle(handle) === bucketOfHandle(state.storedHandle);
-    const options = { expected: before.version, ttl: pointer.ttl, leaves };
+    const options = { expected: before.version, ttl: pointer.ttl, leaves, confirm: true };
     if (isIndexed(store) && inReach && !limit && !trace) {
       const next = { handle, value: draft.value, ttl, standing };
-      return store.replace(state.storedHandle, pointer.value, { ...options, next });
+      const replaced = store.replace(state.storedHandle, pointer.value, { ...options, next });
+      return replaced.catch((error: unknown) => this.#found(error, state, handle));
     }
     if (!(await this.#admit(handle, draft, limit))) return { status: 'taken' };
     // In between: whoever finds the trace finds its session, and whoever does not finds the old one.
     if (trace) await store.create(trace.handle, trace.value, trace);
-    const outcome = await store.save(state.storedHandle, pointer.value, options);
+    const saved = store.save(state.storedHandle, pointer.value, options);
+    const outcome = await saved.catch((error: unknown) => this.#found(error, state, handle));
+    if (outcome.status === 'unconfirmed') return outcome;
     if (outcome.status !== 'saved') await store.delete(handle, standing.places);
     return outcome;
   }
 
+  /** What was not confirmed may have been done: whether it was is found in the store. */
+  async #found(error: unknown, { storedHandle }: SessionState, successor: string) {
+    if (!(error instanceof SessionUnconfirmedError)) throw error;
+    const value = (await this.parts.store.load(storedHandle))?.value;
+    const record = value === undefined ? undefined : decodeRecord(value);
+    const isDone = record?.kind === 'retired' && record.successor === successor;
+    if (!isDone) throw error;
+    return { status: 'unconfirmed' as const };
+  }
+
   async #admit(handle: string, draft: Draft, limit: PlaceLimit | undefined): Promise<boolean> {
-    const { store, lifetime } = this.parts;
+    try {
+      return await this.#create(handle, draft, limit);
+    } catch (error) {
+      // Nobody gets its id: it would stand among the principal's devices, and nobody could use it.
+      if (error instanceof SessionUnconfirmedError) {
+        await this.parts.store.delete(handle, draft.standing.places).catch(() => undefined);
+      }
+      throw error;
+    }
+  }
+
+  async #create(handle: string, draft: Draft, limit: PlaceLimit | undefined): Promise<boolean> {
+    const { store, lifetime, clock } = this.parts;
     const { value, ttl, standing } = draft;
-    if (!limit || !isIndexed(store)) return store.create(handle, value, { ttl, standing });
-    const admission = await store.admit(handle, value, { ttl, standing, limit });
+    const options = { ttl, standing, confirm: draft.record.header.identity !== undefined };
+    if (!limit || !isIndexed(store)) return store.create(handle, value, options);
+    const admission = await store.admit(handle, value, { ...options, limit });
     if (admission.status === 'full') throw new SessionLimitError(limit.max);
     if (admission.status === 'taken') return false;
-    for (const retired of admission.retired) lifetime.forget(retired);
+    for (const retired of admission.retired) lifetime.forget(retired, clock.now());
     return true;
   }
 

@@ -20,7 +20,7 @@ import {
   type SessionStore,
 } from './session-store.interface.js';
 import { SessionConflictError, SessionUnavailableError } from './session.errors.js';
-import type { SessionWriter } from './session-writer.js';
+import type { SessionEnding } from './session-ending.js';
 
 /** By what sessions can be looked for: indexes that the application declared, and `idpSession`. */
 export type SessionQuery = Readonly<Record<string, string>>;
@@ -45,7 +45,7 @@ export class SessionIndex {
   constructor(
     private readonly store: SessionStore,
     private readonly reader: SessionReader,
-    private readonly writer: SessionWriter,
+    private readonly ending: SessionEnding,
     private readonly parts: SessionIndexParts,
   ) {
     this.#drafter = new SessionDrafter(parts);
@@ -60,7 +60,13 @@ export class SessionIndex {
   }
 
   async endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
-    return this.#store.endIn(bucket, place, except);
+    const { lifetime, clock } = this.parts;
+    try {
+      return await this.#store.endIn(bucket, place, except);
+    } finally {
+      // Only now: what was read until then may be of one that ended.
+      lifetime.recent?.clear(clock.now());
+    }
   }
 
   /** Ends the session of a handle, if it is this principal's; also one that got a new id since. */
@@ -70,7 +76,7 @@ export class SessionIndex {
       const record = value === undefined ? undefined : this.reader.decode(value, handle);
       if (record?.kind === 'live') {
         const isTheirs = record.header.identity?.principal === principal;
-        return isTheirs && this.writer.end(handle, record);
+        return isTheirs && this.ending.end(handle, record);
       }
       if (!record) return false;
       handle = record.successor;
@@ -93,11 +99,10 @@ export class SessionIndex {
   /** Ends sessions in all buckets, and tells how many there were. */
   async endWhere(query: SessionQuery): Promise<number> {
     const place = this.#placeOf(query);
-    const store = this.#store;
     return untilNothing(async () => {
       let ended = 0;
       for (let i = 0; i < BUCKETS.length; i += WIDTH) {
-        const some = BUCKETS.slice(i, i + WIDTH).map((bucket) => store.endIn(bucket, place));
+        const some = BUCKETS.slice(i, i + WIDTH).map((bucket) => this.endIn(bucket, place));
         for (const one of await Promise.all(some)) ended += one.ended;
       }
       return ended;
@@ -110,7 +115,7 @@ export class SessionIndex {
     return untilNothing(async () => {
       let ended = 0;
       for await (const { bucket, place } of store.placesOf(PRINCIPAL)) {
-        ended += (await store.endIn(bucket, place)).ended;
+        ended += (await this.endIn(bucket, place)).ended;
       }
       return ended;
     });
@@ -158,9 +163,11 @@ export class SessionIndex {
       if (data) header.declared = this.#drafter.declared(header.identity, data);
       const amended = encodeLive(nextVersion(expected), header, flashText, dataText);
       mustFit(amended, this.parts.maxBytes);
-      const standing = standingOf(header, this.parts.clock.now());
+      const { lifetime, clock } = this.parts;
+      const standing = standingOf(header, clock.now());
       const move = moveBetween(placesOf(record.header), standing);
-      const outcome = await this.store.save(handle, amended, { expected, ...move });
+      const outcome = await this.store.save(handle, amended, { expected, ...move, confirm: true });
+      if (outcome.status === 'saved') lifetime.recent?.seen(handle, amended, clock.now());
       if (outcome.status !== 'conflict') return outcome.status === 'saved';
       value = outcome.current;
     }

@@ -1,4 +1,5 @@
 import { isLasting } from './session-id.js';
+import type { RecentSessions } from './store-failure.js';
 
 /** When a session ends, in milliseconds. */
 export interface Timeouts {
@@ -16,14 +17,17 @@ export interface SessionLifetimeOptions extends Timeouts {
 /** Beyond this many remembered touches the oldest half is forgotten; they are then due again. */
 const REMEMBERED = 100_000;
 
-/** The timeouts, and this node's memory of when it last touched which session. */
+/** The timeouts, and this node's memory of sessions: when it last touched which, and what it has seen. */
 export class SessionLifetime {
   #touches = new Map<string, number>();
   #olderTouches = new Map<string, number>();
   /** Absolute ends that come before the idle window would end. */
   readonly #ends = new Map<string, number>();
 
-  constructor(private readonly options: SessionLifetimeOptions) {}
+  constructor(
+    private readonly options: SessionLifetimeOptions,
+    readonly recent?: RecentSessions,
+  ) {}
 
   /** The idle window of a session; of one that has no handle yet, the usual. */
   idleTimeout(handle?: string): number {
@@ -73,10 +77,12 @@ export class SessionLifetime {
     this.#touches.set(handle, now);
   }
 
-  forget(handle: string): void {
+  /** @param endedAt when it was ended here, or went on under another handle */
+  forget(handle: string, endedAt?: number): void {
     this.#touches.delete(handle);
     this.#olderTouches.delete(handle);
     this.#ends.delete(handle);
+    this.recent?.forget(handle, endedAt);
   }
 
   #of(lasting: boolean): Timeouts {

@@ -1,9 +1,11 @@
 import { LiveSession, type SessionKeeper } from './live-session.js';
+import { newTally, type OutageCounters } from './outage-counters.js';
 import type { SessionCodec } from './session-codec.interface.js';
 import { handleOf, isHandle, isSessionId } from './session-id.js';
 import type { VerifiedToken } from './session-id-signer.interface.js';
 import { PrincipalSessions, listed, type ListedSession } from './principal-sessions.js';
 import type { SessionClient } from './session-identity.js';
+import { SessionEnding, type SessionEndingParts } from './session-ending.js';
 import { SessionIndex, type SessionQuery } from './session-index.js';
 import { SessionReader } from './session-reader.js';
 import { SessionState } from './session-state.js';
@@ -11,7 +13,7 @@ import { SessionWriter, type SessionWriterParts } from './session-writer.js';
 import type { SaveSessionOptions, Session } from './session.js';
 
 /** What the manager works with; all of it given from outside. */
-export interface SessionManagerParts extends SessionWriterParts {
+export interface SessionManagerParts extends SessionWriterParts, SessionEndingParts {
   readonly codec: SessionCodec;
 }
 
@@ -22,12 +24,14 @@ const MAX_TOKENS = 16;
 export class SessionManager implements SessionKeeper {
   readonly #reader: SessionReader;
   readonly #writer: SessionWriter;
+  readonly #ending: SessionEnding;
   readonly #index: SessionIndex;
 
   constructor(private readonly parts: SessionManagerParts) {
     this.#reader = new SessionReader(parts);
-    this.#writer = new SessionWriter(parts, this.#reader);
-    this.#index = new SessionIndex(parts.store, this.#reader, this.#writer, parts);
+    this.#ending = new SessionEnding(parts, this.#reader);
+    this.#writer = new SessionWriter(parts, this.#reader, this.#ending);
+    this.#index = new SessionIndex(parts.store, this.#reader, this.#ending, parts);
   }
 
   /** The session of a request, from the tokens that came with it. No I/O. */
@@ -80,7 +84,7 @@ export class SessionManager implements SessionKeeper {
 
   /** Ends the session of a handle; `false` if there was none. */
   async revoke(handle: string): Promise<boolean> {
-    return isHandle(handle) && this.#writer.end(handle);
+    return isHandle(handle) && this.#ending.end(handle);
   }
 
   /** Starts the idle window of a handle anew; `false` if there is no such session. */
@@ -89,6 +93,11 @@ export class SessionManager implements SessionKeeper {
     const record = isHandle(handle) ? await this.#reader.read(handle) : undefined;
     if (!record) return false;
     return store.touch(handle, lifetime.timeToLive(clock.now(), record.header.absoluteEnd, handle));
+  }
+
+  /** What outages of the store have cost so far. */
+  counters(): OutageCounters {
+    return { ...(this.parts.tally ?? newTally()) };
   }
 
   count(): Promise<number> {
@@ -161,12 +170,15 @@ export class SessionManager implements SessionKeeper {
     const { lifetime, codec } = this.parts;
     const state = new SessionState(codec, now, lifetime.absoluteEnd(now), origin);
     state.idleEnd = now + lifetime.idleTimeout();
+    state.onStoreFailure = this.parts.onStoreFailure ?? 'reject';
     return state;
   }
 
   async #openStored(origin: { id: string } | { handle: string }): Promise<Session | undefined> {
     const state = this.#newState(origin);
     state.passive = true;
+    // Who asks outside of a request gets an answer or an error.
+    state.onStoreFailure = 'reject';
     await this.load(state);
     return state.record && new LiveSession(state, this);
   }

@@ -1,11 +1,18 @@
 import type { Clock } from './clock.js';
 import type { SessionIdSigner } from './session-id-signer.interface.js';
-import { placesOf } from './session-draft.js';
+import { placesOf, standingOf } from './session-draft.js';
 import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
 import { decodeRecord, type LiveRecord, type RetiredRecord } from './session-record.js';
 import { SessionStoreUnavailableError } from './session.errors.js';
 import type { SessionState } from './session-state.js';
-import type { SessionStore, StoredValue } from './session-store.interface.js';
+import {
+  isIndexed,
+  type LoadedValue,
+  type SessionStore,
+  type StoredValue,
+} from './session-store.interface.js';
+import type { Tally } from './outage-counters.js';
+import type { StoreFailurePolicy } from './store-failure.js';
 
 /** Why something that came as a session was refused. */
 export type RejectionReason = 'malformed' | 'ambiguous' | 'damaged' | 'replayed';
@@ -18,6 +25,9 @@ export interface SessionReaderParts {
   readonly clock: Clock;
   /** Name of these sessions, if the application has several kinds. */
   readonly realm?: string | undefined;
+  /** What becomes of a request while the store does not answer. @default 'reject' */
+  readonly onStoreFailure?: StoreFailurePolicy | undefined;
+  readonly tally?: Tally | undefined;
   /** Told of what was refused; never gets an id. */
   readonly onRejected?: ((reason: RejectionReason, handle?: string) => void) | undefined;
 }
@@ -51,18 +61,47 @@ export class SessionReader {
       }
       state.loaded = true;
     } catch (error) {
+      const isOutage = error instanceof SessionStoreUnavailableError;
+      if (isOutage && this.#goesOn(state)) return;
       // The next one asks again: an outage is not an answer.
       state.loading = undefined;
-      state.unavailable ||= error instanceof SessionStoreUnavailableError;
+      state.unavailable ||= isOutage;
       throw error;
     }
+  }
+
+  /** Whether the request goes on although its session could not be read; nothing of it is written then. */
+  #goesOn(state: SessionState): boolean {
+    const { tally } = this.parts;
+    if (state.onStoreFailure === 'anonymous') {
+      if (tally) tally.wentOnAnonymous++;
+      state.goOn('anonymous');
+      return true;
+    }
+    const record = state.onStoreFailure === 'stale' ? this.#recent(state.storedHandle) : undefined;
+    if (!record) return false;
+    if (tally) tally.servedStale++;
+    state.goOn('stale', record);
+    return true;
+  }
+
+  /** A session as this node has seen it lately, if it still lives as far as that tells. */
+  #recent(handle: string): LiveRecord | undefined {
+    const { lifetime, clock, realm } = this.parts;
+    const now = clock.now();
+    const value = lifetime.recent?.get(handle, now);
+    const touched = lifetime.lastTouch(handle);
+    if (touched !== undefined && now - touched >= lifetime.idleTimeout(handle)) return undefined;
+    const record = value === undefined ? undefined : this.decode(value, handle);
+    if (record?.kind !== 'live' || record.header.realm !== realm) return undefined;
+    return record.header.absoluteEnd > now ? record : undefined;
   }
 
   /** Starts the idle window anew, if that is due. */
   async touch(state: SessionState): Promise<void> {
     const { lifetime, clock, store } = this.parts;
     const now = clock.now();
-    if (!state.presented || state.destroyed || state.ended) return;
+    if (!state.presented || state.destroyed || state.ended || state.outage) return;
     if (state.loaded && !state.record) return;
     const handle = state.storedHandle;
     if (!lifetime.isTouchDue(handle, now)) return;
@@ -122,6 +161,7 @@ export class SessionReader {
       return true;
     }
     state.adopt(record);
+    lifetime.recent?.seen(handle, (loaded as LoadedValue).value, now);
     if (touch) await this.#extended(state, handle, now, touch);
     else this.#seen(state, handle, now, loaded?.remaining);
     return true;
@@ -140,6 +180,12 @@ export class SessionReader {
       await store.touch(handle, rest).catch(() => undefined);
     }
     this.touched(state, handle, now);
+    const { record } = state;
+    if (record && isIndexed(store) && store.settle) {
+      // Whatever becomes of this, the session is read.
+      const standing = standingOf(record.header, now);
+      await store.settle(handle, record.version, standing).catch(() => undefined);
+    }
   }
 
   #meetNothing(state: SessionState, handle: string): void {

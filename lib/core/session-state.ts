@@ -5,7 +5,8 @@ import { bucketOf, bucketOfHandle, handleOf, isLasting, newSessionId } from './s
 import type { SessionClient, SessionIdentity } from './session-identity.js';
 import type { LiveRecord, RecordHeader } from './session-record.js';
 import { combined, REGENERATE, type Renewal } from './session-renewal.js';
-import { SessionStoreUnavailableError } from './session.errors.js';
+import { SessionStoreUnavailableError, SessionUnconfirmedError } from './session.errors.js';
+import type { StoreFailurePolicy } from './store-failure.js';
 
 /** What the client must be told about its token. */
 export type TokenChange = 'keep' | 'set' | 'clear';
@@ -40,6 +41,12 @@ export class SessionState {
   abandoned = false;
   /** The store did not answer this request. */
   unavailable = false;
+  /** It was written, and replicas did not confirm that. */
+  unconfirmed = false;
+  /** What becomes of this request if the store does not answer. */
+  onStoreFailure: StoreFailurePolicy = 'reject';
+  /** The store did not answer, and the request goes on all the same. */
+  outage: Exclude<StoreFailurePolicy, 'reject'> | undefined;
   /** The token was signed with a key on its way out. */
   staleToken = false;
   destroyed = false;
@@ -58,7 +65,7 @@ export class SessionState {
     codec: SessionCodec,
     readonly openedAt: number,
     private readonly absoluteEndIfNew: number,
-    origin: { id?: string | undefined; handle?: string | undefined },
+    private readonly origin: { id?: string | undefined; handle?: string | undefined },
   ) {
     this.changes = new SessionChanges(codec);
     this.#id = origin.id;
@@ -84,6 +91,12 @@ export class SessionState {
   /** The id under which the store has the session, whatever is going to become of it. */
   get storedId(): string | undefined {
     return this.#id;
+  }
+
+  /** The handle that the request came with, whatever was found under it. */
+  get presentedHandle(): string | undefined {
+    const { id, handle } = this.origin;
+    return handle ?? (id === undefined ? undefined : handleOf(id));
   }
 
   get storedHandle(): string {
@@ -186,10 +199,27 @@ export class SessionState {
     this.changes.stored(encoded);
   }
 
+  /** The store does not answer: with what is known of the session, or with nothing. */
+  goOn(outage: 'anonymous' | 'stale', record?: LiveRecord): void {
+    this.outage = outage;
+    this.loaded = true;
+    this.record = record;
+    this.renewal = undefined;
+    this.tokenChange = 'keep';
+    this.changes.rebase(record);
+  }
+
+  /** Whether what was changed may be lost: nobody relies on it, and the store does not answer. */
+  get mayGoOnWithout(): boolean {
+    const isAnonymous = this.onStoreFailure === 'anonymous' && !this.record;
+    return isAnonymous && !this.renewal && !this.destroyed;
+  }
+
   /** A save failed: what it meant to write is given up until something is changed anew. */
   failed(error: unknown): void {
     this.abandoned = true;
     if (error instanceof SessionStoreUnavailableError) this.unavailable = true;
+    if (error instanceof SessionUnconfirmedError) this.unconfirmed = true;
   }
 
   /** The session lives on under another id, which the client does not have yet. */
@@ -205,6 +235,7 @@ export class SessionState {
   reset(): void {
     this.loaded = !this.presented && !this.record;
     this.loading = undefined;
+    this.outage = undefined;
     this.record = undefined;
     this.renewal = undefined;
     this.changes.reset();

@@ -37,14 +37,23 @@ export interface Standing {
   readonly life: number;
 }
 
+/** How to write. */
+export interface WriteOptions {
+  /**
+   * It is about who is logged in: if the store can lose what it has acknowledged, it has to make sure of
+   * this, or fail with SessionUnconfirmedError (`SESSION_UNCONFIRMED`).
+   */
+  readonly confirm?: boolean;
+}
+
 /** How to create. */
-export interface CreateOptions {
+export interface CreateOptions extends WriteOptions {
   readonly ttl: number;
   readonly standing?: Standing | undefined;
 }
 
 /** How to save. */
-export interface SaveOptions {
+export interface SaveOptions extends WriteOptions {
   /** The version that the change was made on. */
   readonly expected: string;
   /** The new idle window in milliseconds; absent: it stays as it is. */
@@ -73,6 +82,9 @@ export type SaveOutcome =
  * backend cannot be reached or refuses
  */
 export interface SessionStore {
+  /** It may lose what it has acknowledged, and so confirms what it is asked to. */
+  readonly confirms?: boolean;
+
   /** The value of a handle, `undefined` if there is none or its time is over. */
   load(handle: string, options?: LoadOptions): Promise<LoadedValue | undefined>;
 
@@ -86,7 +98,11 @@ export interface SessionStore {
   touch(handle: string, ttl: number): Promise<boolean>;
 
   /** Ends a session, which leaves the given places, and returns what was stored; `undefined` if there was none. */
-  delete(handle: string, leaves?: readonly Place[]): Promise<StoredValue | undefined>;
+  delete(
+    handle: string,
+    leaves?: readonly Place[],
+    options?: WriteOptions,
+  ): Promise<StoredValue | undefined>;
 
   /**
    * How many sessions are stored; a value with another kind than `'1'` after its version is what a
@@ -136,7 +152,7 @@ export interface Replacement {
 }
 
 /** How to replace. */
-export interface ReplaceOptions {
+export interface ReplaceOptions extends WriteOptions {
   /** The version that the change was made on. */
   readonly expected: string;
   /** How long the old handle keeps what leads on, in milliseconds. */
@@ -201,9 +217,16 @@ export interface IndexedSessionStore extends SessionStore {
 
   /**
    * Ends all sessions that stand in a place at one moment, but for one. When it resolves none of them
-   * exists any more, under whatever handle; sessions that were created after the moment live.
+   * exists any more, under whatever handle; sessions that were created after the moment live. To be
+   * confirmed as {@link WriteOptions} says.
    */
   endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace>;
+
+  /**
+   * Puts a session that still has this version where it stands, should the backend have lost that. Called now and then for
+   * sessions in use; a store that loses nothing has it not.
+   */
+  settle?(handle: string, version: string, standing: Standing): Promise<void>;
 
   /** All places of an index, whatever their value. Walks the whole store: for operators. */
   placesOf(index: string): AsyncIterable<{ readonly bucket: string; readonly place: Place }>;

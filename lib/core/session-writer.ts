@@ -7,15 +7,19 @@ import {
   type Draft,
   type SessionDrafterParts,
 } from './session-draft.js';
+import type { SessionEnding } from './session-ending.js';
 import { SessionHandover, type SessionHandoverParts } from './session-handover.js';
 import { handleOf, isLasting } from './session-id.js';
 import { isSameIdentity } from './session-identity.js';
-import type { Place } from './session-places.js';
-import { MAX_HOPS, type SessionReader, type SessionReaderParts } from './session-reader.js';
-import { decodeRecord, type LiveRecord } from './session-record.js';
+import type { SessionReader, SessionReaderParts } from './session-reader.js';
+import type { LiveRecord } from './session-record.js';
 import type { SessionState } from './session-state.js';
-import { isIndexed, type StoredValue } from './session-store.interface.js';
-import { SessionConflictError, SessionStoreUnavailableError } from './session.errors.js';
+import type { StoredValue } from './session-store.interface.js';
+import {
+  SessionConflictError,
+  SessionStoreUnavailableError,
+  SessionUnconfirmedError,
+} from './session.errors.js';
 import type { SaveSessionOptions } from './session.js';
 
 /** What writing needs. */
@@ -40,6 +44,7 @@ export class SessionWriter {
   constructor(
     private readonly parts: SessionWriterParts,
     private readonly reader: SessionReader,
+    private readonly ending: SessionEnding,
   ) {
     this.#drafter = new SessionDrafter(parts);
     this.#handover = new SessionHandover(parts);
@@ -63,45 +68,10 @@ export class SessionWriter {
     return !state.ended;
   }
 
-  /**
-   * Ends the session of a handle; `false` if there was none. If the id was renewed meanwhile, the
-   * session that goes on under another one is the one to end.
-   *
-   * @param known its record, as last seen: saves looking where it stands
-   */
-  async end(handle: string, known?: LiveRecord, hop = 0): Promise<boolean> {
-    const { store, lifetime } = this.parts;
-    lifetime.forget(handle);
-    const seen = known ?? (await this.#recordOf(handle));
-    // Where it leads first: should this be interrupted, the way there is not lost.
-    if (seen?.kind === 'retired' && hop < MAX_HOPS) {
-      const ended = await this.end(seen.successor, undefined, hop + 1);
-      await store.delete(handle);
-      return ended;
-    }
-    const leaves = placesIn(seen);
-    const value = await store.delete(handle, leaves);
-    const record = value === undefined ? undefined : decodeRecord(value);
-    // It was renewed in between.
-    if (record?.kind === 'retired') {
-      return hop < MAX_HOPS && this.end(record.successor, undefined, hop + 1);
-    }
-    const others = placesIn(record).filter((place) => !leaves.includes(place));
-    if (others.length > 0) await store.delete(handle, others);
-    return record !== undefined;
-  }
-
-  /** What is stored of a handle, if it matters for where it stands. */
-  async #recordOf(handle: string) {
-    if (!isIndexed(this.parts.store)) return undefined;
-    const loaded = await this.parts.store.load(handle);
-    return loaded && decodeRecord(loaded.value);
-  }
-
   /** Data that cannot be encoded is found here: that, too, is a save that failed. */
   #planned(state: SessionState): CommitPlan {
     try {
-      return state.plan();
+      return planInOutage(state, state.plan());
     } catch (error) {
       state.failed(error);
       throw error;
@@ -187,15 +157,20 @@ export class SessionWriter {
     }
     if (outcome.status === 'conflict') return this.#meetConflict(state, outcome.current, options);
     if (outcome.status === 'gone') return this.#meetGone(state);
-    this.parts.lifetime.forget(oldHandle);
+    this.parts.lifetime.forget(oldHandle, draft.now);
     state.moveTo(nextId);
     this.#wrote(state, draft);
+    // Its client gets the new id all the same: the one before leads nowhere any more.
+    if (outcome.status === 'unconfirmed') throw new SessionUnconfirmedError();
     return true;
   }
 
   async #delete(state: SessionState): Promise<void> {
-    if (state.record || state.supersededBy !== undefined) {
-      await this.end(state.storedHandle, state.record);
+    if (state.record || state.supersededBy !== undefined || state.outage) {
+      await this.ending.end(state.storedHandle, state.record);
+    } else if (this.parts.store.confirms && state.presentedHandle !== undefined) {
+      // It was ended before, and perhaps only where it was not confirmed.
+      await this.ending.end(state.presentedHandle);
     }
     this.#end(state);
     state.destroyed = true;
@@ -240,7 +215,7 @@ export class SessionWriter {
   #meetGone(state: SessionState): boolean {
     const { kind } = state.renewal ?? {};
     if (kind !== 'authenticate' && kind !== 'start-over') {
-      this.parts.lifetime.forget(state.storedHandle);
+      this.parts.lifetime.forget(state.storedHandle, this.parts.clock.now());
       this.#end(state);
       return true;
     }
@@ -272,11 +247,24 @@ export class SessionWriter {
     if (isLasting(handleOf(successor)) !== state.nextIsLasting) return false;
     state.moveTo(successor);
     state.adopt(record);
+    await this.#confirm(state, record);
     return true;
+  }
+
+  /** What somebody else has written is confirmed by writing it once more. */
+  async #confirm(state: SessionState, { version: expected }: LiveRecord): Promise<void> {
+    const { store } = this.parts;
+    if (!store.confirms) return;
+    const draft = await this.#drafter.draft(state, state.storedHandle);
+    const { value, ttl } = draft;
+    const options = { expected, ttl, confirm: true };
+    const { status } = await store.save(state.storedHandle, value, options);
+    if (status === 'saved') this.#wrote(state, draft);
   }
 
   #wrote(state: SessionState, draft: Draft): void {
     state.written(draft.record, draft.contents);
+    this.parts.lifetime.recent?.seen(state.storedHandle, draft.value, draft.now);
     if (!state.passive) this.reader.touched(state, state.storedHandle, draft.now);
   }
 
@@ -303,8 +291,22 @@ export class SessionWriter {
 
 type Turn = (latest: LiveRecord | undefined) => Promise<LiveRecord | undefined>;
 
-const placesIn = (record: ReturnType<typeof decodeRecord>): Place[] =>
-  record?.kind === 'live' ? placesOf(record.header) : [];
+/**
+ * What is left of a plan for a request that goes on in an outage: it can end the session, or try to.
+ *
+ * @throws SessionStoreUnavailableError (`SESSION_STORE_UNAVAILABLE`) for all else that it means to do
+ */
+function planInOutage(state: SessionState, plan: CommitPlan): CommitPlan {
+  const { outage, renewal } = state;
+  if (!outage || plan === 'delete') return plan;
+  // To leave everything behind is to end the session, whatever is in it.
+  if (outage === 'anonymous' && renewal?.kind === 'start-over') return 'delete';
+  if (plan === 'nothing' && !renewal) return plan;
+  throw new SessionStoreUnavailableError(
+    'outage',
+    'this request goes on without it, and so cannot change the session',
+  );
+}
 
 /** The counter that a version begins with tells older from newer. */
 const isNewer = (one: LiveRecord, other: LiveRecord): boolean =>

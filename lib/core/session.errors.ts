@@ -8,6 +8,7 @@ export type SessionErrorCode =
   | 'SESSION_CONFLICT'
   | 'SESSION_TOO_LARGE'
   | 'SESSION_STORE_UNAVAILABLE'
+  | 'SESSION_UNCONFIRMED'
   | 'SESSION_FORMAT_UNSUPPORTED'
   | 'SESSION_DAMAGED'
   | 'SESSION_DATA_INVALID'
@@ -115,16 +116,30 @@ export class SessionTooLargeError extends SessionError {
  * "not found" is never reported this way, and an outage never as "not found".
  */
 export class SessionStoreUnavailableError extends SessionError {
-  readonly code = 'SESSION_STORE_UNAVAILABLE';
+  readonly code: 'SESSION_STORE_UNAVAILABLE' | 'SESSION_UNCONFIRMED' = 'SESSION_STORE_UNAVAILABLE';
   /**
    * @param reason what happened, in a word or two
    * @param remedy what to do about it
+   * @param answered the store itself refused: it can be reached, and may well do something else
    */
   constructor(
     readonly reason: string,
     remedy = 'try again shortly',
+    readonly answered = false,
   ) {
     super(`The session store is unavailable (${reason}): ${remedy}.`);
+  }
+}
+
+/**
+ * A login, a logout or a renewal was carried out, but as many replicas as the option `durability` asks for
+ * did not confirm it in time (HTTP 503): it is lost if the master fails now. To do it again does no
+ * harm.
+ */
+export class SessionUnconfirmedError extends SessionStoreUnavailableError {
+  override readonly code = 'SESSION_UNCONFIRMED';
+  constructor() {
+    super('not confirmed by replicas', 'do it again', true);
   }
 }
 

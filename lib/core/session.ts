@@ -84,6 +84,12 @@ export interface Session {
   readonly id: string;
   /** The id's digest: safe to list, to log and to put in a URL. */
   readonly handle: string;
+  /**
+   * Set while the store does not answer and `onStoreFailure` lets the request go on: `'anonymous'`, nothing
+   * is known of the session, and what is set is lost; `'stale'`, it is as this node saw it lately.
+   * Logins, logouts and, where it is stale, changes fail with `SESSION_STORE_UNAVAILABLE`.
+   */
+  readonly outage: 'anonymous' | 'stale' | undefined;
   /** True until the session is stored for the first time. */
   readonly isNew: boolean;
   /** Whose session it is; `undefined` for an anonymous one. */

@@ -1,4 +1,5 @@
 import { stringifySetCookie, type SetCookie } from 'cookie';
+import { randomBytes } from 'node:crypto';
 import type {
   SessionIdTransport,
   TransportRequest,
@@ -40,22 +41,36 @@ export class CookieTransport implements SessionIdTransport {
     lasting: boolean,
   ): void {
     const maxAge = Math.max(1, Math.floor((endsAt - this.now()) / 1_000));
-    this.#send(request, response, {
-      value: token,
-      ...((lasting || this.cookie.persistent) && { maxAge }),
-    });
+    const until = lasting || this.cookie.persistent ? { maxAge } : {};
+    this.#send(request, response, { value: token, ...until });
+    response.append('Vary', 'Cookie');
+    this.#hint(request, response, until);
   }
 
   clear(request: TransportRequest, response: TransportResponse): void {
     this.#send(request, response, { value: '', maxAge: 0, expires: new Date(0) });
+    response.append('Vary', 'Cookie');
+  }
+
+  /** What a load balancer may go by. It says nothing: few enough values that many browsers share one. */
+  #hint(request: TransportRequest, response: TransportResponse, until: Partial<SetCookie>): void {
+    const { routing } = this.cookie;
+    if (routing === undefined) return;
+    const header = request.header('cookie');
+    const known = header && valuesOf(header, routing).find((value) => HINT.test(value));
+    // It ends with the browser, or with a session that outlives it.
+    if (known && until.maxAge === undefined) return;
+    const value = known || randomBytes(2).toString('hex');
+    this.#send(request, response, { name: routing, value, ...until });
   }
 
   #send(request: TransportRequest, response: TransportResponse, part: Partial<SetCookie>): void {
     const secure = this.cookie.secure === 'auto' ? request.secure : this.cookie.secure;
     response.append('Set-Cookie', stringifySetCookie({ ...this.#plain, ...part, secure }));
-    response.append('Vary', 'Cookie');
   }
 }
+
+const HINT = /^[0-9a-f]{4}$/;
 
 /**
  * All values of one cookie. Browsers send a name twice when it was set for different domains or

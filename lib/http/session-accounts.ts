@@ -1,4 +1,4 @@
-import type { LiveSession } from '../core/live-session.js';
+import { LiveSession } from '../core/live-session.js';
 import { handleOf, isLasting } from '../core/session-id.js';
 import type {
   SessionIdTransport,
@@ -6,7 +6,11 @@ import type {
   TransportResponse,
 } from '../core/session-id-transport.interface.js';
 import type { SessionManager } from '../core/session-manager.js';
-import { SessionLimitError, SessionUnavailableError } from '../core/session.errors.js';
+import {
+  SessionLimitError,
+  SessionStoreUnavailableError,
+  SessionUnavailableError,
+} from '../core/session.errors.js';
 import type { Session } from '../core/session.js';
 
 /** One of the accounts that a browser is logged in with. */
@@ -53,7 +57,7 @@ export class SessionAccounts {
 
   /** All accounts, the one in use first. Those that ended drop out. */
   async list(): Promise<SessionAccount[]> {
-    const current = await this.active.session.load();
+    const current = await this.#current();
     const ids = this.#parked.filter((id) => handleOf(id) !== current.handle);
     const parked = await Promise.all(ids.map((id) => this.parts.manager.openById(id)));
     const ended = ids.filter((_, i) => parked[i]?.principal === undefined);
@@ -82,7 +86,7 @@ export class SessionAccounts {
    * there (any more).
    */
   async switch(handle: string): Promise<Session | undefined> {
-    const current = await this.active.session.load();
+    const current = await this.#current();
     const id = this.#parked.find((one) => handleOf(one) === handle);
     if (id === undefined) return handle === current.handle ? current : undefined;
     const next = await this.active.open([this.parts.manager.tokenOf(id)]).load();
@@ -96,7 +100,7 @@ export class SessionAccounts {
 
   /** Ends a session of this browser, in use or parked; `false` if it is not there. */
   async remove(handle: string): Promise<boolean> {
-    const session = await this.active.session.load();
+    const session = await this.#current();
     if (session.handle === handle && session.principal !== undefined) {
       await session.destroy();
       return true;
@@ -129,6 +133,14 @@ export class SessionAccounts {
     return this.#ids;
   }
 
+  /** The session in use. Accounts are not changed by what is not known. */
+  async #current(): Promise<LiveSession> {
+    const session = await this.active.session.load();
+    if (session.outage === undefined) return session;
+    LiveSession.stateOf(session).unavailable = true;
+    throw new SessionStoreUnavailableError('outage');
+  }
+
   get #parking() {
     const { parking } = this.parts;
     if (parking) return parking;
@@ -139,7 +151,7 @@ export class SessionAccounts {
 
   /** The id to park of the session in use. Who was not logged in leaves nothing behind: nothing would lead back. */
   async #leave(): Promise<string[]> {
-    const session = await this.active.session.load();
+    const session = await this.#current();
     if (session.principal === undefined) await session.destroy();
     const lives = await session.save();
     return lives && session.principal !== undefined ? [session.id] : [];

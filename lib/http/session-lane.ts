@@ -5,6 +5,7 @@ import type {
   TransportResponse,
 } from '../core/session-id-transport.interface.js';
 import type { SessionManager } from '../core/session-manager.js';
+import { SessionStoreUnavailableError } from '../core/session.errors.js';
 import type { SessionState } from '../core/session-state.js';
 import type { SessionPolicy } from '../options/session-module.options.js';
 import { clientOfRequest } from './client-of-request.js';
@@ -82,7 +83,10 @@ export class SessionLane {
   /** A session of this browser that is not the one in use. No I/O. */
   open(tokens: readonly string[]): LiveSession {
     const session = this.#openWith(tokens);
-    LiveSession.stateOf(session).tokenChange = tokens.length > 0 ? 'set' : 'clear';
+    const state = LiveSession.stateOf(session);
+    state.tokenChange = tokens.length > 0 ? 'set' : 'clear';
+    // What is not known of an account must not be taken for its end.
+    state.onStoreFailure = 'reject';
     return session;
   }
 
@@ -95,9 +99,17 @@ export class SessionLane {
 
   /** Writes what the request changed. A failure is final: the end of the request does not try again. */
   async commit(): Promise<void> {
+    const { state } = this;
+    // What it would write is given up, unless somebody relies on it.
+    if (state?.outage === 'anonymous' && state.mayGoOnWithout) return;
     try {
       await this.#session?.save();
     } catch (error) {
+      if (state?.mayGoOnWithout && error instanceof SessionStoreUnavailableError) {
+        state.goOn('anonymous');
+        state.unavailable = false;
+        return;
+      }
       this.#failed = true;
       throw error;
     }
@@ -111,8 +123,8 @@ export class SessionLane {
     const parked = (!failed && this.#accounts?.answer(response)) || false;
     if (!state || state.tokenChange === 'keep') return parked;
     // What was stored before the failure has an id that the client must get; in an outage it keeps its own.
-    if (failed && (state.unavailable || state.tokenChange !== 'set' || !state.record))
-      return parked;
+    const isOutage = state.unavailable && !state.unconfirmed;
+    if (failed && (isOutage || state.tokenChange !== 'set' || !state.record)) return parked;
     if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);
     else {
       const token = this.parts.manager.tokenOf(state.storedId as string);

@@ -12,9 +12,12 @@ import {
 } from '../core/session-store.interface.js';
 import { SessionOptionsError } from '../core/session.errors.js';
 import { assuranceOf } from '../core/assurance.js';
+import type { StoreFailurePolicy } from '../core/store-failure.js';
+import type { Durability } from '../stores/redis/redis-client.js';
 import { validatorOf } from './schema-validation.js';
 import type {
   ExcludedRoutes,
+  SessionDurabilityOptions,
   SessionModuleOptions,
   SessionPolicy,
   SessionRoutes,
@@ -35,6 +38,8 @@ export interface CookieAttributes {
   readonly priority?: 'low' | 'medium' | 'high' | undefined;
   /** Survives the browser, until the absolute end of the session. */
   readonly persistent: boolean;
+  /** Name of the cookie that a load balancer may go by. */
+  readonly routing?: string | undefined;
 }
 
 /** Options as the rest of the library reads them: complete, checked, in milliseconds, frozen. */
@@ -44,6 +49,11 @@ export interface ResolvedSessionOptions {
   /** The memory store was not asked for by name. */
   readonly memoryByDefault: boolean;
   readonly bootWithoutStore: boolean;
+  readonly durability: Durability | undefined;
+  readonly onStoreFailure: StoreFailurePolicy;
+  /** `undefined`: nothing is kept for an outage. */
+  readonly staleFor: number | undefined;
+  readonly logoutRetry: number;
   readonly idleTimeout: number;
   readonly absoluteTimeout: number;
   readonly rememberMe: Timeouts;
@@ -117,6 +127,12 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
     store: options.store ?? (options.redis === undefined ? 'memory' : 'redis'),
     memoryByDefault: options.store === undefined && options.redis === undefined,
     bootWithoutStore: options.bootWithoutStore ?? false,
+    durability: options.durability && completeDurability(options.durability),
+    onStoreFailure: options.onStoreFailure ?? 'reject',
+    staleFor: toMilliseconds(
+      options.staleFor ?? (options.onStoreFailure === 'stale' ? '1m' : undefined),
+    ),
+    logoutRetry: toMilliseconds(options.logoutRetry ?? '1m') as number,
     ...usual,
     rememberMe: Object.freeze(timeouts(options.rememberMe ?? {}, preset ?? lasting)),
     touchAfter: touchAfter as number,
@@ -141,6 +157,11 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
   };
 }
 
+function completeDurability(given: SessionDurabilityOptions): Durability {
+  const { replicas = 1, timeout = '200ms', fsync = false } = given;
+  return Object.freeze({ replicas, timeout: toMilliseconds(timeout) as number, fsync });
+}
+
 /** @param feature name of the sessions that `forFeature` keeps: it is added to the default name */
 function completeCookie(
   cookie: SessionModuleOptions['cookie'] = {},
@@ -158,6 +179,7 @@ function completeCookie(
     partitioned: cookie.partitioned ?? false,
     priority: cookie.priority,
     persistent: cookie.persistent ?? false,
+    routing: cookie.routing,
   });
 }
 
@@ -209,6 +231,10 @@ function contradictionsOf(
     `accounts needs the transport 'cookie': add it, or leave accounts out`,
   );
   unless(
+    resolved.durability === undefined || resolved.store === 'redis',
+    `durability is for the store in Redis: leave it out, a store of your own answers for itself`,
+  );
+  unless(
     !(options.redis !== undefined && options.store !== undefined),
     `redis and store are both given: leave one of them out`,
   );
@@ -217,7 +243,7 @@ function contradictionsOf(
     `neither redis nor store is given, and in production sessions in one process's memory would be lost at each restart and unknown to other nodes: give redis, or write store: 'memory' if that is what you want`,
   );
 
-  const { name, domain, path, secure, sameSite, partitioned } = resolved.cookie;
+  const { name, routing, domain, path, secure, sameSite, partitioned } = resolved.cookie;
   const lower = name.toLowerCase();
   unless(
     !lower.startsWith('__host-') || (secure === true && domain === undefined && path === '/'),
@@ -226,6 +252,10 @@ function contradictionsOf(
   unless(
     !lower.startsWith('__secure-') || secure === true,
     `cookie.name begins with __Secure-, which browsers accept only with secure: true: set it, or choose another name`,
+  );
+  unless(
+    routing !== name && routing !== `${name}-accounts`,
+    `cookie.routing is the name of a cookie that carries sessions: choose another name`,
   );
   unless(
     sameSite !== 'none' || secure === true,

@@ -7,6 +7,7 @@ import type { SessionIndexer } from '../core/session-draft.js';
 import type { SessionIdTransport } from '../core/session-id-transport.interface.js';
 import type { MaxSessions } from '../core/session-limit.js';
 import type { OnLimit, SessionStore } from '../core/session-store.interface.js';
+import type { StoreFailurePolicy } from '../core/store-failure.js';
 import type { Session } from '../core/session.js';
 import type { RedisClient, RedisConnectionOptions } from '../stores/redis/redis-client.js';
 
@@ -44,6 +45,14 @@ export interface SessionCookieOptions {
    * @default false
    */
   persistent?: boolean;
+  /**
+   * Name of a second cookie, by which a load balancer may send a browser to the same node again: four
+   * hex digits that stay the same when the session's id is renewed, and are no secret. Never needed:
+   * every node knows every session.
+   *
+   * @default none
+   */
+  routing?: string;
 }
 
 /** How the token travels. */
@@ -55,6 +64,16 @@ export interface RememberMeOptions {
   idleTimeout?: Duration;
   /** A lasting session ends after this long however active it is. @default '30d' */
   absoluteTimeout?: Duration;
+}
+
+/** When a write about who is logged in counts as done. */
+export interface SessionDurabilityOptions {
+  /** Replicas that must have it (`WAIT`). @default 1 */
+  replicas?: number;
+  /** How long they have for it. @default '200ms' */
+  timeout?: Duration;
+  /** It must be on disk, at the master and as many replicas (`WAITAOF`, from Redis 7.2 on). @default false */
+  fsync?: boolean;
 }
 
 /** Names of the timeouts that NIST SP 800-63B-4 asks for, by authenticator assurance level. */
@@ -69,8 +88,9 @@ export type SessionPolicy = (
 /** What `SessionModule.forRoot` takes. Everything has a default; everything is checked at boot. */
 export interface SessionModuleOptions {
   /**
-   * Redis: a URL, ioredis options (with `url` if you like, or `cluster: { nodes }`), or a client of
-   * ioredis 5, ioredis 6 or iovalkey. A client that is handed in is never closed.
+   * Redis: a URL, options (`url`, `cluster: { nodes }`, `sentinels: { name, nodes }`, `tls`, `username`,
+   * `password` and whatever else ioredis takes), or a client of ioredis 5, ioredis 6 or iovalkey, as it
+   * is or as `client`. A client that is handed in is never closed.
    *
    * @default none: sessions are kept in this process, refused with `NODE_ENV=production` unless `store: 'memory'` says so
    */
@@ -83,6 +103,38 @@ export interface SessionModuleOptions {
    * @default false: booting fails within about two seconds
    */
   bootWithoutStore?: boolean;
+  /**
+   * What is about who is logged in (login, logout, new ids, changed grants) counts only when so many
+   * replicas have it; else it is answered 503 (`SESSION_UNCONFIRMED`), and may be done again. Without
+   * it a failover can undo what Redis had acknowledged, a logout included. For the store in Redis.
+   *
+   * @default none
+   * @example { replicas: 1 }
+   */
+  durability?: SessionDurabilityOptions;
+  /**
+   * What becomes of a request whose session cannot be read because the store does not answer:
+   * `'reject'`, 503; `'anonymous'`, it goes on without a session, and no cookie is sent; `'stale'`, it goes
+   * on with the session as this node saw it within `staleFor`, which it cannot change, and is refused if
+   * it did not. `@OnStoreFailure` says it for a route.
+   *
+   * @default 'reject'
+   */
+  onStoreFailure?: StoreFailurePolicy;
+  /**
+   * How old a session may be that `onStoreFailure: 'stale'` serves. It may have been ended elsewhere since.
+   * Needed where only routes say `'stale'`.
+   *
+   * @default '1m' with `onStoreFailure: 'stale'`; else none is kept
+   */
+  staleFor?: Duration;
+  /**
+   * For how long a logout that the store did not confirm is tried again in the background. Its caller is
+   * told (503) all the same. `0`: not at all.
+   *
+   * @default '1m'
+   */
+  logoutRetry?: Duration;
   /**
    * Timeouts as NIST SP 800-63B-4 asks for: `aal1` 30 d, `aal2` 24 h and 1 h idle, `aal3` 12 h and 15 min
    * idle. What is given beside it may be shorter, not longer.

@@ -1,7 +1,8 @@
 import { ValidateBy, ValidateIf, validateSync, type ValidationArguments } from 'class-validator';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { toMilliseconds } from '../core/duration.js';
-import { isRedisClient } from '../stores/redis/redis-client.js';
+import { STORE_FAILURE_POLICIES } from '../core/store-failure.js';
+import { problemsOfRedis, USABLE } from './redis-options.validation.js';
 import type { SessionModuleOptions } from './session-module.options.js';
 
 /** Optional, and if given it must pass; the message says what is wrong and how to mend it. */
@@ -61,13 +62,19 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const hasMethods = (value: unknown, ...names: string[]): boolean =>
   isObject(value) && names.every((name) => typeof value[name] === 'function');
+function isCount(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 1;
+}
+
 const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);
 
+const cookieName = [
+  "use letters, digits and ! # $ % & ' * + - . ^ _ ` | ~",
+  (value: unknown) => typeof value === 'string' && TOKEN.test(value),
+] as const;
+
 class CookieRules {
-  @Check(
-    "use letters, digits and ! # $ % & ' * + - . ^ _ ` | ~",
-    (v) => typeof v === 'string' && TOKEN.test(v),
-  )
+  @Check(...cookieName)
   name?: unknown;
 
   @Check("use a host name such as 'example.com'", (v) => typeof v === 'string' && DOMAIN.test(v))
@@ -93,6 +100,9 @@ class CookieRules {
 
   @Check(...boolean)
   persistent?: unknown;
+
+  @Check(...cookieName)
+  routing?: unknown;
 }
 
 class RememberMeRules {
@@ -103,11 +113,20 @@ class RememberMeRules {
   absoluteTimeout?: unknown;
 }
 
+class DurabilityRules {
+  @Check('use a whole number of at least 1', isCount)
+  replicas?: unknown;
+
+  @Check(...duration(1, '200ms'))
+  timeout?: unknown;
+
+  @Check(...boolean)
+  fsync?: unknown;
+}
+
 class ModuleRules {
-  @Check(
-    "use a URL such as 'redis://localhost:6379', ioredis options, { cluster: { nodes: ['redis://…'] } }, or a client; an undefined `url` often is a missing environment variable",
-    isRedis,
-  )
+  /** Its parts are judged by themselves. */
+  @Check(USABLE, (v) => v !== null)
   redis?: unknown;
 
   @Check(
@@ -118,6 +137,18 @@ class ModuleRules {
 
   @Check(...boolean)
   bootWithoutStore?: unknown;
+
+  @Check('use an object with replicas, timeout and fsync', isObject)
+  durability?: unknown;
+
+  @Check(...oneOf(...STORE_FAILURE_POLICIES))
+  onStoreFailure?: unknown;
+
+  @Check(...duration(1, '1m'))
+  staleFor?: unknown;
+
+  @Check(...duration(0, '1m'))
+  logoutRetry?: unknown;
 
   @Check(...duration(1_000, '30m'))
   idleTimeout?: unknown;
@@ -215,9 +246,11 @@ export function problemsOf(options: SessionModuleOptions): string[] {
     ];
   }
   const problems = violations(new ModuleRules(), options, '');
+  if (options.redis !== null) problems.push(...problemsOfRedis(options.redis));
   for (const [name, rules] of [
     ['cookie', new CookieRules()],
     ['rememberMe', new RememberMeRules()],
+    ['durability', new DurabilityRules()],
   ] as const) {
     const group = options[name];
     if (isObject(group)) problems.push(...violations(rules, group, `${name}.`));
@@ -237,21 +270,6 @@ function violations(rules: object, values: object, prefix: string): string[] {
   ];
 }
 
-function isRedis(value: unknown): boolean {
-  if (typeof value === 'string') return /^rediss?:\/\/\S+$/.test(value);
-  if (!isObject(value) || Array.isArray(value)) return false;
-  if (isRedisClient(value)) return true;
-  if ('cluster' in value) return !('url' in value) && isCluster(value.cluster);
-  return !('url' in value) || (typeof value.url === 'string' && isRedis(value.url));
-}
-
-function isCluster(value: unknown): boolean {
-  if (!isObject(value) || !Array.isArray(value.nodes) || value.nodes.length === 0) return false;
-  return value.nodes.every((node: unknown) =>
-    typeof node === 'string' ? isRedis(node) : isObject(node) && typeof node.host === 'string',
-  );
-}
-
 /** An arrow function has no prototype, and so is no class. */
 function isSchema(value: unknown): boolean {
   const standard = (value as Partial<StandardSchemaV1> | null)?.['~standard'];
@@ -261,8 +279,6 @@ function isSchema(value: unknown): boolean {
 
 const isStore = (value: unknown): boolean =>
   hasMethods(value, 'load', 'create', 'save', 'touch', 'delete', 'count', 'ping');
-
-const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 1;
 
 function areIndexes(value: unknown): boolean {
   if (!isObject(value)) return false;

@@ -5,7 +5,9 @@ import {
   createRedis,
   isRedisClient,
   toUnavailable,
+  type Durability,
   type RedisClient,
+  type RedisConnection,
   type RedisConnectionOptions,
 } from './redis-client.js';
 import { describeFacts, troubleWith } from './redis-facts.js';
@@ -17,6 +19,9 @@ const BOOT_PATIENCE = 1_000;
 /** How to begin. */
 export interface OpenRedisStoreOptions {
   readonly keyPrefix: string;
+  readonly durability?: Durability | undefined;
+  /** What this node takes for the time, in milliseconds since the epoch. */
+  readonly now: () => number;
   /** Go on although Redis does not answer. */
   readonly bootWithoutStore: boolean;
   /** Told once per outage, and at boot of what is wrong with the servers. */
@@ -34,30 +39,40 @@ export async function openRedisStore(
   redis: string | RedisConnectionOptions | RedisClient,
   options: OpenRedisStoreOptions,
 ): Promise<RedisSessionStore> {
-  const { keyPrefix } = options;
-  if (isRedisClient(redis)) {
-    return answering(new RedisSessionStore(redis, { keyPrefix }), options);
+  const { keyPrefix, durability } = options;
+  const onTime = clockWatch(options);
+  const given = isRedisClient(redis) || typeof redis === 'string' ? redis : (redis.client ?? redis);
+  if (isRedisClient(given)) {
+    const store = new RedisSessionStore(given, { keyPrefix, durability, onTime });
+    return answering(store, given, options);
   }
-  const client = createRedis(redis);
+  const client = createRedis(given);
   reportOutages(client, options.onTrouble);
-  const close = () => end(client);
-  const store = new RedisSessionStore(client as unknown as RedisClient, { keyPrefix, close });
-  await client.connect().catch(() => undefined);
-  return answering(store, options);
+  const store = new RedisSessionStore(client as unknown as RedisClient, {
+    keyPrefix,
+    durability,
+    onTime,
+    close: () => end(client),
+  });
+  // Behind Sentinels that cannot be reached it would go on trying.
+  await Promise.race([client.connect().catch(() => undefined), delay(BOOT_PATIENCE)]);
+  return answering(store, client as unknown as RedisClient, options);
 }
 
 async function answering(
   store: RedisSessionStore,
+  client: RedisClient,
   options: OpenRedisStoreOptions,
 ): Promise<RedisSessionStore> {
   const { bootWithoutStore, onTrouble } = options;
   const { reason } = (await troubleAtBoot(store)) ?? {};
   if (reason === undefined) {
-    await report(store, options);
+    await learn(store, options);
     return store;
   }
   if (bootWithoutStore) {
     onTrouble('Redis does not answer: sessions are unavailable (503) until it does.');
+    (client as RedisConnection).once('ready', () => void learn(store, options));
     return store;
   }
   await store.close();
@@ -67,12 +82,39 @@ async function answering(
   );
 }
 
+/** Milliseconds by which the clocks of a node and of Redis may differ. */
+const CLOCKS_DIFFER = 60_000;
+
+/**
+ * Compares the time at Redis with what this node takes for it. A clock that is wrong logs nobody out, as
+ * long as others are right; but absolute timeouts and the freshness of logins go by it.
+ */
+function clockWatch({ now, onTrouble }: OpenRedisStoreOptions): (server: number) => void {
+  let wrong = false;
+  return (server) => {
+    const ahead = now() - server;
+    const wasWrong = wrong;
+    wrong = Math.abs(ahead) > CLOCKS_DIFFER;
+    if (!wrong || wasWrong) return;
+    const minutes = Math.round(Math.abs(ahead) / 60_000);
+    onTrouble(
+      `The clock of this node is ${minutes} minutes ${ahead > 0 ? 'ahead of' : 'behind'} that of Redis: absolute timeouts and the age of logins are wrong by as much. Synchronise the clocks (NTP).`,
+    );
+  };
+}
+
+/** What is better known before the first request. */
+async function learn(store: RedisSessionStore, options: OpenRedisStoreOptions): Promise<void> {
+  await Promise.all([store.prepare(), report(store, options)]);
+}
+
 /** A user of Redis may lack the right to ask, and nothing depends on it. */
 async function report(store: RedisSessionStore, options: OpenRedisStoreOptions): Promise<void> {
   const servers = await store.facts().catch(() => []);
   if (servers.length === 0) return;
   options.onFacts(describeFacts(servers));
-  troubleWith(servers).forEach(options.onTrouble);
+
+  troubleWith(servers, options.durability).forEach(options.onTrouble);
 }
 
 /** Why Redis does not answer; it may be starting just now, like the application. */

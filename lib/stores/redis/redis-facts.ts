@@ -1,3 +1,5 @@
+import type { Durability } from './redis-client.js';
+
 /** What a server tells of itself in `INFO`, as far as sessions depend on it. */
 export interface RedisFacts {
   readonly version: string;
@@ -37,8 +39,20 @@ export function describeFacts(servers: readonly RedisFacts[]): string {
 }
 
 /** What is wrong with servers for sessions, each with its remedy. */
-export function troubleWith(servers: readonly RedisFacts[]): string[] {
+export function troubleWith(servers: readonly RedisFacts[], durability?: Durability): string[] {
   const problems: string[] = [];
+  const wanted = durability?.replicas ?? 0;
+  const alone = servers.find(({ replicas }) => replicas < wanted);
+  if (alone) {
+    problems.push(
+      `durability asks for ${wanted} replicas, and a master has ${alone.replicas}: logins and logouts answer 503 (SESSION_UNCONFIRMED). Add replicas, or ask for fewer.`,
+    );
+  }
+  if (durability?.fsync && servers.some((server) => !canWaitForDisk(server))) {
+    problems.push(
+      'durability.fsync needs Redis 7.2 or Valkey, and appendonly yes: only the memory of replicas is waited for. Upgrade, or leave fsync out.',
+    );
+  }
   const evicting = servers.find(({ evictionPolicy }) => isEvicting(evictionPolicy));
   if (evicting) {
     problems.push(
@@ -58,5 +72,12 @@ export function troubleWith(servers: readonly RedisFacts[]): string[] {
   return problems;
 }
 
+/** `WAITAOF` came with Redis 7.2, and Valkey has had it from its beginning. */
+function canWaitForDisk({ version, appendOnly }: RedisFacts): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return appendOnly && (major > 7 || (major === 7 && minor >= 2));
+}
+
 /** What is not told may still be right. */
-const isEvicting = (policy: string): boolean => policy !== 'noeviction' && policy !== 'unknown';
+export const isEvicting = (policy: string): boolean =>
+  policy !== 'noeviction' && policy !== 'unknown';

@@ -10,12 +10,29 @@ import { VERSION_LENGTH } from '../../core/session-store.interface.js';
 export interface RedisScript {
   readonly source: string;
   readonly sha: string;
+  /** Its last argument says until when it is wanted, by the server's clock. */
+  readonly timed: boolean;
 }
 
 function script(...parts: readonly string[]): RedisScript {
   const source = parts.join('\n');
-  return { source, sha: createHash('sha1').update(source).digest('hex') };
+  return { source, sha: createHash('sha1').update(source).digest('hex'), timed: false };
 }
+
+/**
+ * A script that does nothing if it comes too late: who sent it has been told that it failed, and may have
+ * gone on from there. Takes one argument more than it says, the last: until when, or nothing.
+ */
+function timed(...parts: readonly string[]): RedisScript {
+  return { ...script(IN_TIME, ...parts), timed: true };
+}
+
+const IN_TIME = `if ARGV[#ARGV] ~= '' then
+  local now = redis.call('TIME')
+  if now[1] * 1000 + now[2] / 1000 > tonumber(ARGV[#ARGV]) then
+    return redis.error_reply('LATE nobody waits for this any more')
+  end
+end`;
 
 const LAST = VERSION_LENGTH - 1;
 
@@ -49,7 +66,7 @@ end`;
  * create that is sent twice, because its reply was lost, finds its own value. On the way it looks at two
  * of those that stand there: so places do not fill up with sessions that ended by time.
  */
-export const CREATE = script(
+export const CREATE = timed(
   STAND,
   TAKE,
   `local free = take()
@@ -71,7 +88,7 @@ return 1`,
  * the handles that gave way. Nothing is written before everything is decided, and the new session
  * first: a server whose memory is full refuses that, and then nobody has given way.
  */
-export const ADMIT = script(
+export const ADMIT = timed(
   STAND,
   TAKE,
   `local free = take()
@@ -127,13 +144,13 @@ end`;
  * KEYS record · ARGV expected version, value, ttl (empty: keep). 1 if stored, 0 if there is no
  * record, else the record that is there. A save that is sent twice finds its own version.
  */
-export const SAVE = script(EXPECTED, WRITE, 'return 1');
+export const SAVE = timed(EXPECTED, WRITE, 'return 1');
 
 /**
  * As SAVE · KEYS record, places that it leaves, places where it stands · ARGV …, handle, since, life, how
  * many it leaves. A session that is just being ended with a place is gone.
  */
-export const SAVE_AND_MOVE = script(
+export const SAVE_AND_MOVE = timed(
   STAND,
   EXPECTED,
   `if isEnding(2, #KEYS, ARGV[4]) then return 0 end`,
@@ -150,7 +167,7 @@ return 1`,
  * As SAVE, and 2 if the next key is taken. A session that stands in a place which is just being
  * emptied is gone: it must not go on elsewhere.
  */
-export const REPLACE = script(
+export const REPLACE = timed(
   STAND,
   EXPECTED,
   `if redis.call('EXISTS', KEYS[2]) == 1 then return 2 end
@@ -163,10 +180,30 @@ leave(3, left, ARGV[6])
 return 1`,
 );
 
+/** KEYS record, places · ARGV handle, since, life, version. A session that is as it was stands where it belongs. */
+export const SETTLE = timed(
+  STAND,
+  `if redis.call('GETRANGE', KEYS[1], 0, ${LAST}) ~= ARGV[4] then return 0 end
+if isEnding(2, #KEYS, ARGV[1]) then return 0 end
+stand(2, #KEYS, ARGV[2], ARGV[3], ARGV[1])
+return 1`,
+);
+
 /** KEYS record, places · ARGV handle. The record, which is there no more, or nothing. */
 export const DELETE = script(
   `local value = redis.call('GETDEL', KEYS[1])
 for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+return value`,
+);
+
+/**
+ * As DELETE, and writes something in any case: replicas can only confirm a write, and whoever ends a session
+ * a second time asks whether it is ended for good.
+ */
+export const DELETE_FOR_GOOD = script(
+  `local value = redis.call('GETDEL', KEYS[1])
+for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+if not value then redis.pcall('SET', KEYS[1] .. ':ended', '', 'PX', 1) end
 return value`,
 );
 
@@ -236,10 +273,10 @@ return {live, #dead, #page}`,
 
 /**
  * KEYS place, the place while it is emptied · ARGV the place's name, how many at once, '1' to begin,
- * a handle that stays. Moves all entries aside at one moment, and ends some of them. How many
- * are left, how many lived, and the pointers among them.
+ * a handle that stays, '1' to write something in any case (as DELETE_FOR_GOOD). Moves all entries aside
+ * at one moment, and ends some of them. How many are left, how many lived, and the pointers among them.
  */
-export const END_IN = script(
+export const END_IN = timed(
   RECORDS,
   `local ending = KEYS[2]
 if ARGV[3] == '1' and redis.call('EXISTS', KEYS[1]) == 1 then
@@ -272,6 +309,7 @@ for _, handle in ipairs(page) do
   redis.call('UNLINK', key)
 end
 if #page > 0 then redis.call('ZREMRANGEBYRANK', ending, 0, #page - 1) end
+if #page == 0 and ARGV[5] == '1' then redis.pcall('SET', ending .. ':ended', '', 'PX', 1) end
 reply[1] = redis.call('ZCARD', ending)
 return reply`,
 );

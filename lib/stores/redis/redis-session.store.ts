@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { bucketOfHandle } from '../../core/session-id.js';
 import type { Place } from '../../core/session-places.js';
 import { LIVE } from '../../core/session-record.js';
@@ -16,12 +15,14 @@ import {
   type ReplaceOptions,
   type SaveOptions,
   type SaveOutcome,
+  type Standing,
   type StoredValue,
+  type WriteOptions,
 } from '../../core/session-store.interface.js';
-import { SessionStoreUnavailableError } from '../../core/session.errors.js';
-import { OneWriteATurn } from './one-write-a-turn.js';
-import { COMMAND_TIMEOUT, toUnavailable, type RedisClient } from './redis-client.js';
-import { factsIn, type RedisFacts } from './redis-facts.js';
+import type { SessionStoreUnavailableError } from '../../core/session.errors.js';
+import { RedisCalls } from './redis-calls.js';
+import type { Durability, RedisClient } from './redis-client.js';
+import { factsIn, isEvicting, type RedisFacts } from './redis-facts.js';
 import { RedisKeys } from './redis-keys.js';
 import * as scripts from './redis-scripts.js';
 
@@ -29,12 +30,16 @@ import * as scripts from './redis-scripts.js';
 export interface RedisStoreOptions {
   /** First part of every key. @default 'sess' */
   keyPrefix?: string;
+  /** Writes about who is logged in are confirmed by replicas. @default they are not */
+  durability?: Durability | undefined;
+  /** Told what time it is at the server, now and then, in milliseconds since the epoch. */
+  onTime?: (now: number) => void;
   /** Closes the client, if it belongs to the store. */
   close?: () => Promise<void>;
 }
 
-/** What a node of a Cluster says of keys of a slot that is being moved, if a script comes to them. */
-const UNDER_WAY = /non local key|TRYAGAIN/;
+/** Why a master refuses writes. A replica does so as well (READONLY), but it must not be read. */
+const REFUSES_WRITES = new Set(['MISCONF', 'NOREPLICAS', 'OOM']);
 
 /** Entries of a place that one script ends or counts: Redis answers others in between. */
 const BATCH = 500;
@@ -46,43 +51,63 @@ const BATCH = 500;
 export class RedisSessionStore implements IndexedSessionStore {
   readonly #client: RedisClient;
   readonly #keys: RedisKeys;
-  readonly #deadline: number | undefined;
-  readonly #writes = new OneWriteATurn();
-  readonly close: () => Promise<void>;
+  readonly #calls: RedisCalls;
+  readonly #close: (() => Promise<void>) | undefined;
 
-  constructor(client: RedisClient, { keyPrefix = 'sess', close }: RedisStoreOptions = {}) {
+  constructor(
+    client: RedisClient,
+    { keyPrefix = 'sess', durability, onTime, close }: RedisStoreOptions = {},
+    calls = new RedisCalls(client, durability, onTime),
+  ) {
     this.#client = client;
     this.#keys = new RedisKeys(keyPrefix);
-    this.#deadline = client.options?.commandTimeout === undefined ? COMMAND_TIMEOUT : undefined;
-    this.close = close ?? (async () => {});
+    this.#calls = calls;
+    this.#close = close;
   }
 
   /** A store over the same client that keeps other sessions. */
   withPrefix(keyPrefix: string): RedisSessionStore {
-    return new RedisSessionStore(this.#client, { keyPrefix });
+    return new RedisSessionStore(this.#client, { keyPrefix }, this.#calls);
+  }
+
+  /** Whether replicas confirm what they are asked to. */
+  get confirms(): boolean {
+    return this.#calls.confirms;
+  }
+
+  /** Learns what is better known before the first request. */
+  prepare(): Promise<void> {
+    return this.#calls.prepare();
+  }
+
+  /** Gives back what the store itself opened. */
+  async close(): Promise<void> {
+    // What is confirmed goes over connections of the store's own, whosever the client is.
+    await this.#calls.close();
+    await this.#close?.();
   }
 
   async load(handle: string, options: LoadOptions = {}): Promise<LoadedValue | undefined> {
     const key = this.#keys.record(handle);
     const { touch } = options;
     if (touch !== undefined) {
-      const value = await this.#bounded(this.#redis.getex(key, 'PX', touch));
+      const value = await this.#touched(key, touch);
       return value === null ? undefined : { value, remaining: touch };
     }
     if (options.remaining) {
-      const [value, remaining] = (await this.#run(scripts.LOAD_REMAINING, [key])) as [
+      const [value, remaining] = (await this.#calls.run(scripts.LOAD_REMAINING, [key])) as [
         string?,
         number?,
       ];
       return value === undefined ? undefined : { value, remaining: Number(remaining) };
     }
-    const value = await this.#bounded(this.#redis.get(key));
+    const value = await this.#calls.bounded(this.#calls.client.get(key));
     return value === null ? undefined : { value };
   }
 
   async create(handle: string, value: StoredValue, options: CreateOptions): Promise<boolean> {
     const [keys, args] = this.#newRecord(handle, value, options);
-    return Number(await this.#run(scripts.CREATE, keys, ...args)) === 1;
+    return Number(await this.#write(options, scripts.CREATE, keys, ...args)) === 1;
   }
 
   async admit(
@@ -93,7 +118,8 @@ export class RedisSessionStore implements IndexedSessionStore {
     const [keys, args] = this.#newRecord(handle, value, options);
     // Lua counts from 1, and the record is the first.
     const limited = (options.standing?.places.indexOf(limit.place) ?? -1) + 2;
-    const [status, ...retired] = (await this.#run(
+    const [status, ...retired] = (await this.#write(
+      options,
       scripts.ADMIT,
       keys,
       ...args,
@@ -112,12 +138,12 @@ export class RedisSessionStore implements IndexedSessionStore {
     const record = this.#keys.record(handle);
     const args = [expected, value, ttl];
     if (!standing && leaves.length === 0) {
-      return outcomeOf(await this.#run(scripts.SAVE, [record], ...args));
+      return outcomeOf(await this.#write(options, scripts.SAVE, [record], ...args));
     }
     const { places = [], since = 0, life = 0 } = standing ?? {};
     const keys = [record, ...this.#places(handle, leaves), ...this.#places(handle, places)];
     const moved = [handle, since, life, leaves.length];
-    return outcomeOf(await this.#run(scripts.SAVE_AND_MOVE, keys, ...args, ...moved));
+    return outcomeOf(await this.#write(options, scripts.SAVE_AND_MOVE, keys, ...args, ...moved));
   }
 
   async replace(handle: string, value: StoredValue, options: ReplaceOptions) {
@@ -131,29 +157,36 @@ export class RedisSessionStore implements IndexedSessionStore {
     ];
     const both = [expected, value, ttl, next.value, next.ttl, handle, next.handle];
     const moved = [since, life, leaves.length];
-    const reply = await this.#run(scripts.REPLACE, keys, ...both, ...moved);
+    const reply = await this.#write(options, scripts.REPLACE, keys, ...both, ...moved);
     return String(reply) === '2' ? { status: 'taken' as const } : outcomeOf(reply);
+  }
+
+  async settle(handle: string, version: string, standing: Standing): Promise<void> {
+    if (!this.#calls.mayLosePlaces) return;
+    const { places, since, life } = standing;
+    const keys = [this.#keys.record(handle), ...this.#places(handle, places)];
+    await this.#calls.run(scripts.SETTLE, keys, handle, since, life, version);
   }
 
   async touch(handle: string, ttl: number): Promise<boolean> {
     const key = this.#keys.record(handle);
-    return Number(await this.#bounded(this.#redis.pexpire(key, ttl))) === 1;
+    return Number(await this.#calls.bounded(this.#calls.client.pexpire(key, ttl))) === 1;
   }
 
-  async delete(handle: string, leaves: readonly Place[] = []): Promise<StoredValue | undefined> {
-    const record = this.#keys.record(handle);
-    const value =
-      leaves.length === 0
-        ? await this.#bounded(this.#redis.getdel(record))
-        : await this.#run(scripts.DELETE, [record, ...this.#places(handle, leaves)], handle);
-    return (value as StoredValue | null) ?? undefined;
+  async delete(
+    handle: string,
+    leaves: readonly Place[] = [],
+    { confirm = false }: WriteOptions = {},
+  ): Promise<StoredValue | undefined> {
+    const keys = [this.#keys.record(handle), ...this.#places(handle, leaves)];
+    return ((await this.#delete(handle, keys, confirm)) as StoredValue | null) ?? undefined;
   }
 
   async list(bucket: string, place: Place, range: PlaceRange): Promise<PlacedValue[]> {
     const { limit, after } = range;
     const key = this.#keys.place(bucket, place);
     const args = [place, limit, after?.handle ?? '', after?.since ?? ''];
-    const reply = (await this.#run(scripts.LIST, [key], ...args)) as (string | number)[];
+    const reply = (await this.#calls.run(scripts.LIST, [key], ...args)) as (string | number)[];
     return Array.from({ length: reply.length / 4 }, (_, i) => {
       const [handle, since, head, remaining] = reply.slice(4 * i, 4 * i + 4);
       return {
@@ -169,7 +202,7 @@ export class RedisSessionStore implements IndexedSessionStore {
     const key = this.#keys.place(bucket, place);
     let count = 0;
     for (let from = 0, more = true; more;) {
-      const reply = await this.#run(scripts.COUNT_IN, [key], place, from, BATCH);
+      const reply = await this.#calls.run(scripts.COUNT_IN, [key], place, from, BATCH);
       const [live, dropped, seen] = (reply as unknown[]).map(Number) as [number, number, number];
       count += live;
       from += seen - dropped;
@@ -183,7 +216,8 @@ export class RedisSessionStore implements IndexedSessionStore {
     let ended = 0;
     const pointers: StoredValue[] = [];
     for (let left = 1, begin = 1; left > 0; begin = 0) {
-      const reply = await this.#run(scripts.END_IN, keys, place, BATCH, begin, except);
+      const args = [place, BATCH, begin, except, this.#calls.confirms ? 1 : 0];
+      const reply = await this.#calls.runConfirmed(scripts.END_IN, keys, ...args);
       const [rest, lived, ...found] = reply as [number, number, ...StoredValue[]];
       left = Number(rest);
       ended += Number(lived);
@@ -194,7 +228,7 @@ export class RedisSessionStore implements IndexedSessionStore {
 
   /** Walks the key space, as {@link count} does. */
   async *placesOf(index: string): AsyncGenerator<{ bucket: string; place: Place }> {
-    for (const node of this.#masters) {
+    for (const node of this.#calls.masters) {
       for await (const keys of this.#scan(node, this.#keys.indexPattern(index))) {
         yield* keys.map((key) => this.#keys.placeOf(key));
       }
@@ -203,22 +237,22 @@ export class RedisSessionStore implements IndexedSessionStore {
 
   /** Walks the key space with SCAN, on every master; never KEYS. */
   async count(): Promise<number> {
-    const counts = await Promise.all(this.#masters.map((node) => this.#countOn(node)));
+    const counts = await Promise.all(this.#calls.masters.map((node) => this.#countOn(node)));
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** What the servers tell of themselves; every master of a Cluster. */
+  /** What the servers tell of themselves; every master of a Cluster. What they may lose is remembered. */
   async facts(): Promise<RedisFacts[]> {
-    const told = await Promise.all(this.#masters.map((node) => this.#bounded(node.info())));
-    return told.map(factsIn);
+    const told = await Promise.all(
+      this.#calls.masters.map((node) => this.#calls.bounded(node.info())),
+    );
+    const facts = told.map(factsIn);
+    this.#calls.mayLosePlaces = facts.some((one) => isEvicting(one.evictionPolicy));
+    return facts;
   }
 
   async ping(): Promise<void> {
-    await this.#bounded(this.#redis.ping());
-  }
-
-  get #masters(): RedisClient[] {
-    return this.#client.nodes?.('master') ?? [this.#client];
+    await this.#calls.bounded(this.#calls.client.ping());
   }
 
   async #countOn(node: RedisClient): Promise<number> {
@@ -232,25 +266,48 @@ export class RedisSessionStore implements IndexedSessionStore {
 
   /** Keys as this store names them; the server has them with the client's prefix. */
   async *#scan(node: RedisClient, pattern: string): AsyncGenerator<string[]> {
-    const clientPrefix = this.#client.options?.keyPrefix ?? '';
+    const clientPrefix = this.#calls.prefix;
     let cursor = '0';
     do {
       const page = node.scan(cursor, 'MATCH', clientPrefix + pattern, 'COUNT', 1_000);
-      const [next, keys] = await this.#bounded(page);
+      const [next, keys] = await this.#calls.bounded(page);
       yield keys.map((key) => key.slice(clientPrefix.length));
       cursor = String(next);
     } while (cursor !== '0');
   }
 
   async #isLive(key: string): Promise<boolean> {
-    const kind = this.#redis.getrange(key, VERSION_LENGTH, VERSION_LENGTH);
-    return (await this.#bounded(kind)) === LIVE;
+    const kind = this.#calls.client.getrange(key, VERSION_LENGTH, VERSION_LENGTH);
+    return (await this.#calls.bounded(kind)) === LIVE;
   }
 
-  /** The client, to send a command now. */
-  get #redis(): RedisClient {
-    this.#writes.begin(this.#client.stream);
-    return this.#client;
+  /** A server that takes no writes serves reads: then the idle window ends as it would have. */
+  async #touched(key: string, touch: number): Promise<string | null> {
+    try {
+      return await this.#calls.bounded(this.#calls.client.getex(key, 'PX', touch));
+    } catch (error) {
+      if (!REFUSES_WRITES.has((error as SessionStoreUnavailableError).reason)) throw error;
+      return this.#calls.bounded(this.#calls.client.get(key));
+    }
+  }
+
+  #write(
+    { confirm }: WriteOptions,
+    script: scripts.RedisScript,
+    keys: readonly string[],
+    ...args: (string | number)[]
+  ): Promise<unknown> {
+    return confirm
+      ? this.#calls.runConfirmed(script, keys, ...args)
+      : this.#calls.run(script, keys, ...args);
+  }
+
+  #delete(handle: string, keys: readonly string[], confirm: boolean): Promise<unknown> {
+    if (confirm && this.#calls.confirms) {
+      return this.#calls.runConfirmed(scripts.DELETE_FOR_GOOD, keys, handle);
+    }
+    if (keys.length > 1) return this.#calls.run(scripts.DELETE, keys, handle);
+    return this.#calls.bounded(this.#calls.client.getdel(keys[0] as string));
   }
 
   #newRecord(handle: string, value: StoredValue, { ttl, standing }: CreateOptions) {
@@ -263,54 +320,10 @@ export class RedisSessionStore implements IndexedSessionStore {
     const bucket = bucketOfHandle(handle);
     return places.map((place) => this.#keys.place(bucket, place));
   }
-
-  #run(
-    { sha, source }: scripts.RedisScript,
-    keys: readonly string[],
-    ...args: (string | number)[]
-  ): Promise<unknown> {
-    const until = performance.now() + COMMAND_TIMEOUT;
-    const run = (): Promise<unknown> =>
-      this.#redis
-        .evalsha(sha, keys.length, ...keys, ...args)
-        .catch((error: Error) => {
-          if (!error.message.startsWith('NOSCRIPT')) throw error;
-          return this.#redis.eval(source, keys.length, ...keys, ...args);
-        })
-        .catch(async (error: Error) => {
-          // A record that a place names is on its way to another node already, or not yet there.
-          if (!UNDER_WAY.test(error.message) || performance.now() >= until) throw error;
-          await delay(20);
-          return run();
-        });
-    return this.#bounded(run());
-  }
-
-  /** Every failure leaves here as ours, and in time even from a client that would wait for ever. */
-  #bounded<T>(reply: Promise<T>): Promise<T> {
-    return (this.#deadline === undefined ? reply : inTime(reply, this.#deadline)).catch(refuse);
-  }
 }
 
 /** A record is longer than an integer, and a client may give integers as strings. */
 function outcomeOf(reply: unknown): SaveOutcome {
   if (typeof reply === 'string' && reply.length > 1) return { status: 'conflict', current: reply };
   return { status: Number(reply) === 1 ? 'saved' : 'gone' };
-}
-
-function refuse(error: unknown): never {
-  throw toUnavailable(error);
-}
-
-async function inTime<T>(reply: Promise<T>, deadline: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const error = new SessionStoreUnavailableError('timeout');
-    timer = setTimeout(() => reject(error), deadline);
-  });
-  try {
-    return await Promise.race([reply, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

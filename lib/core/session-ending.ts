@@ -1,0 +1,102 @@
+import type { Clock } from './clock.js';
+import { placesOf } from './session-draft.js';
+import type { SessionLifetime } from './session-lifetime.js';
+import type { Place } from './session-places.js';
+import { MAX_HOPS, type SessionReader } from './session-reader.js';
+import { decodeRecord, type LiveRecord } from './session-record.js';
+import { isIndexed, type SessionStore } from './session-store.interface.js';
+import { SessionStoreUnavailableError, SessionUnconfirmedError } from './session.errors.js';
+
+/** What ending needs. */
+export interface SessionEndingParts {
+  readonly store: SessionStore;
+  readonly lifetime: SessionLifetime;
+  readonly clock: Clock;
+  /** Told of a session that could not be ended, and how to try again. */
+  readonly onEndFailed?: ((handle: string, end: () => Promise<unknown>) => void) | undefined;
+}
+
+/** A session to end. */
+interface Ending {
+  /** Under which it is now, as far as is known. */
+  handle: string;
+  /** When it could not be ended, in milliseconds since the epoch. */
+  since?: number;
+}
+
+const LOGOUT_UNCONFIRMED =
+  'the end of the session is not confirmed, and is tried again for a while';
+
+/** Makes sessions end, wherever they have gone on in the meantime. */
+export class SessionEnding {
+  constructor(
+    private readonly parts: SessionEndingParts,
+    private readonly reader: SessionReader,
+  ) {}
+
+  /**
+   * Ends the session of a handle; `false` if there was none. If the id was renewed meanwhile, the
+   * session that goes on under another one is the one to end.
+   *
+   * @param known its record, as last seen: saves looking where it stands
+   * @throws SessionStoreUnavailableError (`SESSION_STORE_UNAVAILABLE`) if that is not certain; it is tried again
+   */
+  async end(handle: string, known?: LiveRecord): Promise<boolean> {
+    const ending: Ending = { handle };
+    try {
+      return await this.#endNow(ending, known);
+    } catch (error) {
+      const { onEndFailed, clock } = this.parts;
+      if (!(error instanceof SessionStoreUnavailableError) || !onEndFailed) throw error;
+      ending.since = clock.now();
+      onEndFailed(handle, () => this.#endNow(ending));
+      if (error instanceof SessionUnconfirmedError) throw error;
+      throw new SessionStoreUnavailableError(error.reason, LOGOUT_UNCONFIRMED, error.answered);
+    }
+  }
+
+  async #endNow(ending: Ending, known?: LiveRecord, hop = 0): Promise<boolean> {
+    const { store, lifetime, clock } = this.parts;
+    const { handle } = ending;
+    lifetime.forget(handle, clock.now());
+    const seen = known ?? (await this.#recordOf(handle));
+    // Where it leads first: should this be interrupted, the way there is not lost.
+    if (seen?.kind === 'retired' && hop < MAX_HOPS) {
+      const ended = await this.#endSuccessor(ending, seen.successor, hop);
+      await store.delete(handle);
+      return ended;
+    }
+    const leaves = placesIn(seen);
+    const value = await store.delete(handle, leaves, { confirm: true });
+    const record = value === undefined ? undefined : decodeRecord(value);
+    // It was renewed in between.
+    if (record?.kind === 'retired') {
+      return hop < MAX_HOPS && this.#endSuccessor(ending, record.successor, hop);
+    }
+    const others = placesIn(record).filter((place) => !leaves.includes(place));
+    if (others.length > 0) await store.delete(handle, others);
+    return record !== undefined;
+  }
+
+  /** From then on it is the one to end: the way to it may be gone when that is tried again. */
+  async #endSuccessor(ending: Ending, successor: string, hop: number): Promise<boolean> {
+    const { since } = ending;
+    if (since !== undefined) {
+      const identity = (await this.reader.read(successor))?.header.identity;
+      // Somebody has logged in in the same browser since: that is another session.
+      if (identity && identity.authenticatedAt > since) return false;
+    }
+    ending.handle = successor;
+    return this.#endNow(ending, undefined, hop + 1);
+  }
+
+  /** What is stored of a handle, if it matters for where it stands. */
+  async #recordOf(handle: string) {
+    if (!isIndexed(this.parts.store)) return undefined;
+    const loaded = await this.parts.store.load(handle);
+    return loaded && decodeRecord(loaded.value);
+  }
+}
+
+const placesIn = (record: ReturnType<typeof decodeRecord>): Place[] =>
+  record?.kind === 'live' ? placesOf(record.header) : [];
