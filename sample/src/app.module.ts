@@ -9,6 +9,7 @@ import { Users } from './auth/users.js';
 import { CartController } from './cart/cart.controller.js';
 import { ProductsController } from './cart/products.controller.js';
 import { DevicesController } from './devices/devices.controller.js';
+import { Drain } from './drain.js';
 import { HealthController } from './health.controller.js';
 import { CounterController } from './notes/counter.controller.js';
 import { NotesController } from './notes/notes.controller.js';
@@ -34,6 +35,7 @@ import { SlowController } from './session/slow.controller.js';
   ],
   providers: [
     Users,
+    Drain,
     {
       provide: APP_PIPE,
       useFactory: () => new ValidationPipe({ whitelist: true }),

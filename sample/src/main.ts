@@ -25,7 +25,7 @@ async function start(settings: Settings): Promise<void> {
 
   const app = await NestFactory.create(
     AppModule.with(sessionOptions(home, settings), codes),
-    await createAdapter(settings.adapter),
+    await createAdapter(settings),
     { abortOnError: false },
   );
   protect(app, settings);
@@ -35,11 +35,14 @@ async function start(settings: Settings): Promise<void> {
 }
 
 function sessionOptions(home: SessionHome, settings: Settings): SessionModuleOptions {
-  const { secret, allowHttp, idleTimeout, maxSessions, onLimit } = settings;
+  const { secret, allowHttp, routingCookie, idleTimeout, maxSessions, onLimit } = settings;
   return {
     ...home.options,
     secret,
-    ...(allowHttp && { cookie: { secure: false } }),
+    cookie: {
+      ...(allowHttp && { secure: false }),
+      ...(routingCookie !== undefined && { routing: routingCookie }),
+    },
     ...(idleTimeout !== undefined && { idleTimeout }),
     ...(maxSessions !== undefined && { maxSessions }),
     ...(onLimit !== undefined && { onLimit }),
@@ -47,13 +50,16 @@ function sessionOptions(home: SessionHome, settings: Settings): SessionModuleOpt
 }
 
 /** Only the one that is used is loaded. */
-async function createAdapter(name: Settings['adapter']) {
-  if (name === 'fastify') {
+async function createAdapter({ adapter, trustProxy }: Settings) {
+  if (adapter === 'fastify') {
     const { FastifyAdapter } = await import('@nestjs/platform-fastify');
-    return new FastifyAdapter();
+    // A balancer may send a request on a connection that it has before it sees that this node ends.
+    return new FastifyAdapter({ trustProxy: trustProxy ?? false, return503OnClosing: false });
   }
   const { ExpressAdapter } = await import('@nestjs/platform-express');
-  return new ExpressAdapter();
+  const express = new ExpressAdapter();
+  express.set('trust proxy', trustProxy ?? false);
+  return express;
 }
 
 /** Nothing inline, nothing from elsewhere, and no other site may act with a visitor's cookie. */

@@ -1,6 +1,6 @@
 import type { SessionModuleOptions } from 'nestjs-distributed-session';
 import { findRedisServer, startOwnRedis } from './own-redis.js';
-import type { Settings } from './settings.js';
+import type { RedisAddress, Settings } from './settings.js';
 
 /** Where the sessions live, and how to say that in a log. */
 export interface SessionHome {
@@ -8,9 +8,30 @@ export interface SessionHome {
   readonly description: string;
 }
 
-/** The given Redis; without one, a redis-server of our own; without that, the memory of this process. */
+/** The given Redis, Sentinels or Cluster; without one, a redis-server of our own; without that, the memory of this process. */
 export async function chooseSessionHome(settings: Settings): Promise<SessionHome> {
-  const { redisUrl, redisOptional } = settings;
+  const { redisUrl, redisSentinels, redisMasterName, redisClusterNodes, redisOptional } = settings;
+  if ([redisUrl, redisSentinels, redisClusterNodes].filter(Boolean).length > 1) {
+    throw new Error('Set one of REDIS_URL, REDIS_SENTINELS and REDIS_CLUSTER_NODES.');
+  }
+  if (redisSentinels) {
+    return {
+      options: {
+        redis: { sentinels: [...redisSentinels], name: redisMasterName },
+        bootWithoutStore: redisOptional,
+      },
+      description: `Sessions are kept in Redis, where the Sentinels at ${listed(redisSentinels)} say that ${redisMasterName} is`,
+    };
+  }
+  if (redisClusterNodes) {
+    return {
+      options: {
+        redis: { cluster: { nodes: redisClusterNodes } },
+        bootWithoutStore: redisOptional,
+      },
+      description: `Sessions are kept in a Redis Cluster, known by ${listed(redisClusterNodes)}`,
+    };
+  }
   if (redisUrl !== undefined) {
     return {
       options: { redis: redisUrl, bootWithoutStore: redisOptional },
@@ -38,6 +59,9 @@ function inMemory(reason: string): SessionHome {
     description: `Sessions are kept in the memory of this process (${reason})`,
   };
 }
+
+const listed = (addresses: readonly RedisAddress[]): string =>
+  addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
 
 function withoutPassword(url: string): string {
   if (!URL.canParse(url)) return 'the given address';

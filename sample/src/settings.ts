@@ -12,6 +12,12 @@ export interface Settings {
   readonly port: number;
   /** `REDIS_URL`. @default none: a redis-server of the shop's own, else memory */
   readonly redisUrl: string | undefined;
+  /** `REDIS_SENTINELS`: host:port, separated by commas; asked where the master is. @default none */
+  readonly redisSentinels: readonly RedisAddress[] | undefined;
+  /** `REDIS_MASTER_NAME`, as the Sentinels call it. @default mymaster */
+  readonly redisMasterName: string;
+  /** `REDIS_CLUSTER_NODES`: host:port of some nodes of a Cluster, separated by commas. @default none */
+  readonly redisClusterNodes: readonly RedisAddress[] | undefined;
   /** `REDIS_OPTIONAL=1` boots without Redis and answers 503 until it is there. @default off: fail fast */
   readonly redisOptional: boolean;
   /** `SESSION_SECRET`, the same on all nodes. @default a random one, until the process ends */
@@ -19,6 +25,10 @@ export interface Settings {
   readonly secretIsRandom: boolean;
   /** `ALLOW_HTTP`: cookies without `Secure`, for plain http on this machine. @default on outside production */
   readonly allowHttp: boolean;
+  /** `ROUTING_COOKIE`: name of a cookie that a load balancer may go by. @default none */
+  readonly routingCookie: string | undefined;
+  /** `TRUST_PROXY`: addresses of load balancers, whose `X-Forwarded-*` count. @default none */
+  readonly trustProxy: string | undefined;
   /** `IDLE_TIMEOUT`, for example `10m`. @default the library's */
   readonly idleTimeout: Duration | undefined;
   /** `MAX_SESSIONS` of a user. @default no limit */
@@ -28,6 +38,11 @@ export interface Settings {
   /** `TOTP_SECRET` in base32, the same on all nodes. @default a random one, until the process ends */
   readonly totpSecret: Secret;
   readonly totpSecretIsRandom: boolean;
+}
+
+export interface RedisAddress {
+  readonly host: string;
+  readonly port: number;
 }
 
 /** Bytes that RFC 4226 asks for at least. */
@@ -44,11 +59,16 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     host: given('HOST') ?? '127.0.0.1',
     port: portFrom(given('PORT') ?? '3000'),
     redisUrl: given('REDIS_URL'),
+    redisSentinels: addressesFrom('REDIS_SENTINELS', given('REDIS_SENTINELS')),
+    redisMasterName: given('REDIS_MASTER_NAME') ?? 'mymaster',
+    redisClusterNodes: addressesFrom('REDIS_CLUSTER_NODES', given('REDIS_CLUSTER_NODES')),
     redisOptional: given('REDIS_OPTIONAL') === '1',
     secret: secret ?? randomBytes(32).toString('base64url'),
     secretIsRandom: secret === undefined,
     allowHttp: (given('ALLOW_HTTP') ?? (given('NODE_ENV') === 'production' ? '0' : '1')) === '1',
+    trustProxy: given('TRUST_PROXY'),
     // The library checks these, and says what is wrong with them.
+    routingCookie: given('ROUTING_COOKIE'),
     idleTimeout: given('IDLE_TIMEOUT') as Duration | undefined,
     maxSessions: maxSessions === undefined ? undefined : Number(maxSessions),
     onLimit: given('ON_LIMIT') as OnLimit | undefined,
@@ -66,6 +86,14 @@ function portFrom(value: string): number {
   const port = Number(value);
   if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
   throw new Error(`PORT is "${value}": use a number from 0 (any free port) to 65535.`);
+}
+
+function addressesFrom(name: string, list: string | undefined): RedisAddress[] | undefined {
+  return list?.split(',').map((entry) => {
+    const [, host, port] = /^\s*([\w.-]+):(\d{1,5})\s*$/.exec(entry) ?? [];
+    if (host !== undefined) return { host, port: Number(port) };
+    throw new Error(`${name} has "${entry}": use host:port, separated by commas.`);
+  });
 }
 
 /** Does not repeat what was given: it may be nearly right. */
