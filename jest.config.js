@@ -17,15 +17,34 @@ const swc = [
 ];
 
 // What needs a server that this machine lacks is left out in plain sight; the gate installs it.
-const needsRedis = ['access', 'attacks', 'docs', 'e2e', 'faults', 'sample', 'stores', 'topologies'];
-const path = (process.env.PATH ?? '').split(delimiter);
-const hasRedis =
-  process.env.REDIS_SERVER_BIN || path.some((folder) => existsSync(join(folder, 'redis-server')));
-const skipped = hasRedis || process.env.CI ? [] : needsRedis;
+const needsRedis = [
+  'access',
+  'attacks',
+  'balancers',
+  'docs',
+  'e2e',
+  'faults',
+  'sample',
+  'stores',
+  'topologies',
+];
+// Debian has some where not everybody looks.
+const path = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'];
+const has = (program) => path.some((folder) => existsSync(join(folder, program)));
+const missing = [
+  ['redis-server', 'brew install redis, or REDIS_SERVER_BIN', needsRedis],
+  ['nginx', 'brew install nginx', ['balancers']],
+  ['haproxy', 'brew install haproxy', ['balancers']],
+].filter(
+  ([program]) => !has(program) && !(program === 'redis-server' && process.env.REDIS_SERVER_BIN),
+);
+const skipped = process.env.CI ? [] : [...new Set(missing.flatMap(([, , folders]) => folders))];
 if (skipped.length > 0) {
+  const remedies = missing.map(
+    ([program, others]) => `${program} (apt-get install ${program}, ${others})`,
+  );
   console.warn(
-    `redis-server is missing (apt-get install redis-server, brew install redis, or REDIS_SERVER_BIN): ` +
-      `SKIPPED ${skipped.map((folder) => `test/${folder}`).join(', ')}`,
+    `missing: ${remedies.join('; ')}: SKIPPED ${skipped.map((folder) => `test/${folder}`).join(', ')}`,
   );
 }
 

@@ -16,7 +16,7 @@ const ROOMS: Record<string, readonly string[]> = {
   testing: ['core', 'stores', 'http', 'options', 'session.constants.ts', 'door'],
 };
 const DOOR = /^(index|session\.(module|module-definition|providers|service))\.ts$/;
-const WRITERS = /^core\/session-(manager|reader|writer|handover|index)\.ts$/;
+const WRITERS = /^core\/session-(manager|reader|writer|handover|ending|index)\.ts$/;
 const VERBS = ['create', 'save', 'touch', 'delete', 'admit', 'replace', 'endIn'];
 
 interface Import {

@@ -16,7 +16,7 @@ import { ADAPTERS, Latch, type TestApp } from '../support/app.js';
 import { type HttpClient, parseSetCookie } from '../support/http-client.js';
 import { Opened, pass } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 const COOKIE = '__Host-session';
 
@@ -358,12 +358,12 @@ describe.each(ADAPTERS)('OWASP ASVS 5.0, chapter 7, on %s', (adapter) => {
   });
 
   describe('on all nodes of one Redis', () => {
-    let redis: RedisServer;
+    let redis: RedisUnderTest;
     let probe: RedisProbe;
 
     beforeAll(async () => {
-      redis = await RedisServer.start();
-      probe = await RedisProbe.start(redis.port);
+      redis = await startRedis();
+      probe = await RedisProbe.start(redis);
     });
 
     afterAll(async () => {
@@ -372,7 +372,7 @@ describe.each(ADAPTERS)('OWASP ASVS 5.0, chapter 7, on %s', (adapter) => {
     });
 
     it('7.4.1: after a logout the same cookie is refused by every node, also by requests that run', async () => {
-      const options = { store: undefined, redis: redis.url };
+      const options = { store: undefined, redis: redis.connection() };
       const nodes = [await start(options), await start(options), await start(options)] as const;
       const client = await device({}, nodes[0]);
       const jar = new Map(client.jar);

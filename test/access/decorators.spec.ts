@@ -13,7 +13,6 @@ import {
   type Type,
 } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
-import { Redis } from 'ioredis';
 import {
   AllowAnonymous,
   RequireAssurance,
@@ -34,7 +33,7 @@ import { FakeClock } from 'nestjs-distributed-session/testing';
 import { ADAPTERS, type TestApp, type TestAppOptions } from '../support/app.js';
 import { type HttpClient, type Answer } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
-import { RedisServer } from '../support/redis-server.js';
+import { clientFor, startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 const OK = { ok: true };
 
@@ -897,16 +896,16 @@ describe.each(ADAPTERS)('what decorators require, on %s', (adapter) => {
   });
 
   describe('in an outage', () => {
-    let redis: RedisServer;
+    let redis: RedisUnderTest;
 
     beforeAll(async () => {
-      redis = await RedisServer.start();
+      redis = await startRedis();
     });
 
     afterAll(() => redis.stop());
 
     it('everything that is required answers 503: no login is asked for, no cookie is taken away', async () => {
-      const connection = new Redis(redis.port, '127.0.0.1', { retryStrategy: null });
+      const connection = await clientFor(redis, { retryStrategy: null });
       const client = await visit({
         controllers: [Proofs, Shop, doorsBy(RequireRole)],
         session: { redis: connection, store: undefined },

@@ -16,7 +16,7 @@ import { ADAPTERS, SECRET, until, type TestApp } from '../support/app.js';
 import { type HttpClient } from '../support/http-client.js';
 import { Opened, pass } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 import { expectNoIds } from '../support/secrets.js';
 import { WatchedStore } from '../support/session-world.js';
 
@@ -784,14 +784,13 @@ describe.each(ADAPTERS)('devices on %s', (adapter) => {
   });
 
   describe('in Redis', () => {
-    let redis: RedisServer;
+    let redis: RedisUnderTest;
     let probe: RedisProbe;
     let app: TestApp;
 
-    const recordOf = async (handle: string) =>
-      ((await probe.client.keys(`*:s:${handle}`)) as [string])[0];
+    const recordOf = async (handle: string) => ((await probe.keys(`*:s:${handle}`)) as [string])[0];
     const entriesIn = async (index: string) => {
-      const places = await probe.client.keys(`*}:${index}:*`);
+      const places = await probe.keys(`*}:${index}:*`);
       const sizes = await Promise.all(places.map((place) => probe.client.zcard(place)));
       return sizes.reduce((sum, size) => sum + size, 0);
     };
@@ -807,14 +806,19 @@ describe.each(ADAPTERS)('devices on %s', (adapter) => {
     ];
 
     beforeAll(async () => {
-      redis = await RedisServer.start();
-      probe = await RedisProbe.start(redis.port);
+      redis = await startRedis();
+      probe = await RedisProbe.start(redis);
     });
 
     beforeEach(async () => {
-      await probe.client.flushall();
+      await probe.flush();
       const indexes = { tenant: () => 't1' };
-      const options = { redis: redis.url, store: undefined, indexes, onLimit: 'reject' } as const;
+      const options = {
+        redis: redis.connection(),
+        store: undefined,
+        indexes,
+        onLimit: 'reject',
+      } as const;
       app = await start({ ...options, clock: { now: () => Date.now() }, maxSessions: 3 });
     });
 
@@ -862,7 +866,7 @@ describe.each(ADAPTERS)('devices on %s', (adapter) => {
       expect([await entriesIn('p'), await entriesIn('d'), await entriesIn('i.tenant')]).toEqual([
         0, 0, 0,
       ]);
-      expect(await probe.client.keys('*:s:*')).toEqual([]);
+      expect(await probe.keys('*:s:*')).toEqual([]);
     });
 
     it('revokeAllPrincipals ends everybody, and leaves who is nobody alone', async () => {

@@ -30,7 +30,7 @@ import { assuranceOf } from '../../lib/core/assurance.js';
 import { ADAPTERS, type TestApp, type TestAppOptions } from '../support/app.js';
 import type { HttpClient } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis as startRedisUnderTest } from '../support/redis-under-test.js';
 
 class TenantGuard extends SessionGuard {
   constructor(private readonly tenant: string) {
@@ -138,7 +138,7 @@ describe.each(ADAPTERS)('access at its edges, on %s', (adapter) => {
   afterEach(opened.close);
 
   const startRedis = async () => {
-    const server = await RedisServer.start();
+    const server = await startRedisUnderTest();
     opened.add({ close: () => server.stop() });
     return server;
   };
@@ -218,7 +218,7 @@ describe.each(ADAPTERS)('access at its edges, on %s', (adapter) => {
 
   it('an outage loses no account of the browser', async () => {
     const server = await startRedis();
-    const { client } = await start({ store: undefined, redis: server.url, accounts: 3 });
+    const { client } = await start({ store: undefined, redis: server.connection(), accounts: 3 });
     await client.post('/login');
     await client.post('/accounts/add-and-use');
     const jar = new Map(client.jar);
@@ -240,8 +240,8 @@ describe.each(ADAPTERS)('access at its edges, on %s', (adapter) => {
 
     it('do not open with an id of the others, not even in one place by mistake', async () => {
       const server = await startRedis();
-      const redis = { store: undefined, redis: server.url };
-      const feature = { redis: server.url, keyPrefix: 'sess' };
+      const redis = { store: undefined, redis: server.connection() };
+      const feature = { redis: server.connection(), keyPrefix: 'sess' };
       const { client } = await start(redis, beside(feature));
       await client.post('/login');
       const token = client.jar.get('session')!;
@@ -260,7 +260,7 @@ describe.each(ADAPTERS)('access at its edges, on %s', (adapter) => {
 
     it('have a Redis of their own beside others in memory', async () => {
       const server = await startRedis();
-      const { client } = await start({}, beside({ redis: server.url }));
+      const { client } = await start({}, beside({ redis: server.connection() }));
       expect((await client.get('/admin/x')).status).toBe(401);
     });
   });

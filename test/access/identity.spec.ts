@@ -14,7 +14,7 @@ import { ADAPTERS, type TestApp, type TestAppOptions } from '../support/app.js';
 import { type HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 const COOKIE = '__Host-session';
 const MINUTE = 60_000;
@@ -677,12 +677,12 @@ describe.each(ADAPTERS)('whose a session is, on %s', (adapter) => {
     });
 
     describe('on two nodes over one Redis', () => {
-      let redis: RedisServer;
+      let redis: RedisUnderTest;
       let probe: RedisProbe;
 
       beforeAll(async () => {
-        redis = await RedisServer.start();
-        probe = await RedisProbe.start(redis.port);
+        redis = await startRedis();
+        probe = await RedisProbe.start(redis);
       });
 
       afterAll(async () => {
@@ -691,11 +691,11 @@ describe.each(ADAPTERS)('whose a session is, on %s', (adapter) => {
       });
 
       it('is extended by its own idle timeout, whichever node it is used on', async () => {
-        const options = { ...remembering, store: undefined, redis: redis.url };
+        const options = { ...remembering, store: undefined, redis: redis.connection() };
         const [one, two] = [await start(options), await start(options)];
         const client = browse(one);
         const { handle } = await login(client, { rememberMe: true });
-        const [key] = (await probe.client.keys(`*:s:${handle}`)) as [string];
+        const [key] = (await probe.keys(`*:s:${handle}`)) as [string];
         const onTwo = opened.browser(two, client.jar);
         const left = async () => (await probe.client.pttl(key)) / DAY;
         expect(await left()).toBeGreaterThan(6.99);

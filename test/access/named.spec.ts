@@ -36,7 +36,7 @@ import { ADAPTERS, SECRET, type TestApp, type TestAppOptions } from '../support/
 import { type HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 import { WatchedStore } from '../support/session-world.js';
 
 const MAIN = '__Host-session';
@@ -558,25 +558,23 @@ describe.each(ADAPTERS)('sessions on %s', (adapter) => {
     });
 
     describe('in Redis', () => {
-      let redis: RedisServer;
-      let other: RedisServer;
+      let redis: RedisUnderTest;
+      let other: RedisUnderTest;
       let probe: RedisProbe;
       let otherProbe: RedisProbe;
-      const connections = async () =>
-        String(await otherProbe.client.client('LIST'))
-          .trim()
-          .split('\n').length;
+      const connections = () => otherProbe.connections();
 
       beforeAll(async () => {
-        redis = await RedisServer.start();
-        other = await RedisServer.start();
-        probe = await RedisProbe.start(redis.port);
-        otherProbe = await RedisProbe.start(other.port);
+        const keyPrefixes = ['sess.admin', 'adm', 'p', 'p.admin'];
+        redis = await startRedis({ keyPrefixes });
+        other = await startRedis({ keyPrefixes });
+        probe = await RedisProbe.start(redis);
+        otherProbe = await RedisProbe.start(other);
       });
 
       beforeEach(async () => {
-        await probe.client.flushall();
-        await otherProbe.client.flushall();
+        await probe.flush();
+        await otherProbe.flush();
       });
 
       afterAll(async () => {
@@ -591,11 +589,11 @@ describe.each(ADAPTERS)('sessions on %s', (adapter) => {
         ['a prefix that is told', { keyPrefix: 'adm' }, {}, ['{adm:', '{sess:']],
         ['that of forRoot before it', {}, { keyPrefix: 'p' }, ['{p.admin:', '{p:']],
       ])('are kept under %s', async (_, admin, session, prefixes) => {
-        const options = { store: undefined, redis: redis.url, ...session };
+        const options = { store: undefined, redis: redis.connection(), ...session };
         const client = browse(await withAdmin(admin, options));
         await login(client);
         await adminLogin(client);
-        const keys = await probe.client.keys('*:s:*');
+        const keys = await probe.keys('*:s:*');
         const seen = keys.map((key) => String(/^[^:]+:/.exec(key)?.[0])).sort();
         expect(seen).toEqual(prefixes.toSorted());
         expect(await statusesOf(client, '/closed', '/admin/closed')).toEqual([200, 200]);
@@ -608,7 +606,7 @@ describe.each(ADAPTERS)('sessions on %s', (adapter) => {
       });
 
       it.each<[string, () => SessionModuleOptions]>([
-        ['in another Redis', () => ({ store: undefined, redis: redis.url })],
+        ['in another Redis', () => ({ store: undefined, redis: redis.connection() })],
         ['in memory', () => ({ store: 'memory' })],
         [
           'in a store of the application',
@@ -618,7 +616,7 @@ describe.each(ADAPTERS)('sessions on %s', (adapter) => {
         const before = await connections();
         const app = await start({
           controllers,
-          imports: [SessionModule.forFeature('admin', { redis: other.url })],
+          imports: [SessionModule.forFeature('admin', { redis: other.connection() })],
           session: main(),
         });
         const client = browse(app);
@@ -633,10 +631,10 @@ describe.each(ADAPTERS)('sessions on %s', (adapter) => {
       });
 
       it('are out of reach alone where only their own Redis is', async () => {
-        const options = { store: undefined, redis: redis.url };
+        const options = { store: undefined, redis: redis.connection() };
         const app = await start({
           controllers,
-          imports: [SessionModule.forFeature('admin', { redis: other.url })],
+          imports: [SessionModule.forFeature('admin', { redis: other.connection() })],
           session: options,
         });
         const client = browse(app);
@@ -655,7 +653,7 @@ describe.each(ADAPTERS)('sessions on %s', (adapter) => {
 
       it('leave no connection behind where they do not boot', async () => {
         const before = await connections();
-        const options = { redis: other.url, cookie: { name: MAIN } };
+        const options = { redis: other.connection(), cookie: { name: MAIN } };
         await expect(withAdmin(options)).rejects.toMatchObject({ code: 'SESSION_OPTIONS_INVALID' });
         expect(await connections()).toBe(before);
       });

@@ -18,7 +18,7 @@ import { ADAPTERS, inParallel, Latch, type TestApp } from '../support/app.js';
 import { type HttpClient } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 const COOKIE = '__Host-session';
 
@@ -431,18 +431,18 @@ describe.each(ADAPTERS)('a change of grants, on %s', (adapter) => {
   });
 
   describe('over one Redis', () => {
-    let redis: RedisServer;
+    let redis: RedisUnderTest;
     let probe: RedisProbe;
     let nodes: readonly [TestApp, TestApp];
 
     beforeAll(async () => {
-      redis = await RedisServer.start();
-      probe = await RedisProbe.start(redis.port);
+      redis = await startRedis();
+      probe = await RedisProbe.start(redis);
     });
 
     beforeEach(async () => {
-      await probe.client.flushall();
-      const session = { redis: redis.url, clock: { now: () => Date.now() } };
+      await probe.flush();
+      const session = { redis: redis.connection(), clock: { now: () => Date.now() } };
       nodes = [await start(session), await start(session)];
     });
 

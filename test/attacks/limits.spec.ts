@@ -1,47 +1,32 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import type { Cluster, Redis } from 'ioredis';
-import { Redis as RedisConnection } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { SessionModule, SessionService, type OnLimit } from 'nestjs-distributed-session';
 import { principalPlace } from '../../lib/core/session-places.js';
 import { RedisCluster } from '../support/redis-cluster.js';
-import { RedisServer } from '../support/redis-server.js';
+import {
+  clientFor,
+  startRedis,
+  TOPOLOGY,
+  trialsOf,
+  type RedisUnderTest,
+} from '../support/redis-under-test.js';
 
-const TRIALS = 200;
+const TRIALS = trialsOf(200);
 const LOGINS = 50;
 const LIMIT = 3;
 const POLICIES: readonly OnLimit[] = ['reject', 'retire-oldest', 'retire-least-recently-used'];
 
-/** A Redis of one kind, and connections to it for as many nodes as a test wants. */
-interface Backend {
-  connect(): Redis | Cluster;
-  stop(): Promise<void>;
-}
-
-const standalone = async (): Promise<Backend> => {
-  const server = await RedisServer.start();
-  const clients: Redis[] = [];
-  return {
-    connect() {
-      const client = new RedisConnection(server.port, '127.0.0.1', { commandTimeout: 10_000 });
-      clients.push(client);
-      return client;
-    },
-    async stop() {
-      for (const client of clients) client.disconnect();
-      await server.stop();
-    },
-  };
-};
-
-const BACKENDS: readonly [string, () => Promise<Backend>][] = [
-  ['one Redis', standalone],
-  ['a Cluster of three masters', () => RedisCluster.start(3)],
-];
+const CLUSTER = ['a Cluster of three masters', () => RedisCluster.start(3)] as const;
+const BACKENDS: readonly (readonly [string, () => Promise<RedisUnderTest>])[] =
+  TOPOLOGY === 'standalone'
+    ? [['one Redis', () => startRedis()], CLUSTER]
+    : [[TOPOLOGY, () => startRedis({ keyPrefixes: POLICIES })]];
 
 describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) => {
-  let backend: Backend;
+  let backend: RedisUnderTest;
+  const clients: Redis[] = [];
   const nodes: INestApplicationContext[] = [];
 
   beforeAll(async () => {
@@ -50,12 +35,19 @@ describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) 
 
   afterAll(async () => {
     for (const node of nodes) await node.close();
+    for (const client of clients) client.disconnect();
     await backend?.stop();
   }, 60_000);
 
+  const connect = async () => {
+    const client = await clientFor(backend, { commandTimeout: 10_000 });
+    clients.push(client);
+    return client;
+  };
+
   const startNode = async (onLimit: OnLimit) => {
     const module = SessionModule.forRoot({
-      redis: backend.connect(),
+      redis: await connect(),
       keyPrefix: onLimit,
       maxSessions: LIMIT,
       onLimit,
@@ -69,7 +61,7 @@ describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) 
     `${LOGINS} at once leave exactly ${LIMIT} sessions and ${LIMIT} entries: %s, ${TRIALS} trials`,
     async (onLimit) => {
       const services = [await startNode(onLimit), await startNode(onLimit)];
-      const probe = backend.connect();
+      const probe = await connect();
       for (let trial = 0; trial < TRIALS; trial++) {
         const principal = `user-${trial}`;
         const outcomes = await Promise.allSettled(

@@ -11,9 +11,9 @@ import {
 } from '../support/app.js';
 import { HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, trialsOf, type RedisUnderTest } from '../support/redis-under-test.js';
 
-const TRIALS = 1_000;
+const TRIALS = trialsOf(1_000);
 /** Trials that run at the same time, each on sessions of its own. */
 const WIDTH = 20;
 
@@ -89,7 +89,7 @@ const LATE_WRITERS = ['set', 'save', 'update', 'renew', 'touch'] as const;
 /** Registers them for one adapter; a file for each, so that they run side by side. */
 export function describeRaces(adapter: AdapterName): void {
   describe(`races over two nodes on ${adapter}`, () => {
-    let server: RedisServer;
+    let server: RedisUnderTest;
     let probe: RedisProbe;
     let nodes: TestApp[];
     let clients: HttpClient[];
@@ -113,15 +113,15 @@ export function describeRaces(adapter: AdapterName): void {
       inParallel(TRIALS, WIDTH, (index) => task(`${adapter}-${index}`, index));
 
     beforeAll(async () => {
-      server = await RedisServer.start();
-      probe = await RedisProbe.start(server.port);
-      const session = { redis: server.url, secret: SECRET, touchAfter: 0 };
+      server = await startRedis();
+      probe = await RedisProbe.start(server);
+      const session = { redis: server.connection(), secret: SECRET, touchAfter: 0 };
       const options = { adapter, controllers: [Races], session };
       nodes = await Promise.all([startApp(options), startApp(options)]);
       clients = nodes.map(({ port }) => new HttpClient(port));
     });
 
-    beforeEach(() => probe.client.flushdb());
+    beforeEach(() => probe.flush());
     afterEach(() => latches.clear());
 
     afterAll(async () => {

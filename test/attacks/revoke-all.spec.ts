@@ -3,9 +3,9 @@ import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { RequireSession, Session, SessionService } from 'nestjs-distributed-session';
 import { inParallel, SECRET, startApp, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, trialsOf, type RedisUnderTest } from '../support/redis-under-test.js';
 
-const TRIALS = 200;
+const TRIALS = trialsOf(200);
 /** Trials that run at the same time, each of a principal of its own. */
 const WIDTH = 8;
 const DEVICES = 6;
@@ -39,15 +39,15 @@ class Shop {
 }
 
 describe('ending all sessions of a principal while they are in use', () => {
-  let server: RedisServer;
+  let server: RedisUnderTest;
   const nodes: TestApp[] = [];
   const clients: HttpClient[] = [];
   let services: SessionService[];
 
   beforeAll(async () => {
-    server = await RedisServer.start();
+    server = await startRedis();
     for (const adapter of ['express', 'fastify'] as const) {
-      const session = { redis: server.url, secret: SECRET, cookie: { secure: false } };
+      const session = { redis: server.connection(), secret: SECRET, cookie: { secure: false } };
       const node = await startApp({ adapter, session, controllers: [Shop] });
       nodes.push(node);
       clients.push(new HttpClient(node.port));

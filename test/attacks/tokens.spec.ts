@@ -8,7 +8,7 @@ import { newSessionId } from '../../lib/core/session-id.js';
 import { ADAPTERS, SECRET, startApp, TestLogger, type TestApp } from '../support/app.js';
 import { HttpClient, parseSetCookie } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 const COOKIE = '__Host-session';
 
@@ -60,7 +60,7 @@ const MALFORMED: readonly [string, string][] = [
 ];
 
 describe.each(ADAPTERS)('tokens that an attacker sends on %s', (adapter) => {
-  let server: RedisServer;
+  let server: RedisUnderTest;
   let probe: RedisProbe;
   let signed: TestApp;
   let unsigned: TestApp;
@@ -68,17 +68,20 @@ describe.each(ADAPTERS)('tokens that an attacker sends on %s', (adapter) => {
   const logger = new TestLogger();
 
   beforeAll(async () => {
-    server = await RedisServer.start();
-    probe = await RedisProbe.start(server.port);
+    server = await startRedis();
+    probe = await RedisProbe.start(server);
     const options = { adapter, controllers: [Accounts] };
-    signed = await startApp({ ...options, session: { redis: server.url, secret: SECRET } });
-    unsigned = await startApp({ ...options, session: { redis: server.url }, logger });
+    signed = await startApp({
+      ...options,
+      session: { redis: server.connection(), secret: SECRET },
+    });
+    unsigned = await startApp({ ...options, session: { redis: server.connection() }, logger });
     client = new HttpClient(signed.port);
   });
 
   beforeEach(async () => {
     client.jar.clear();
-    await probe.client.flushdb();
+    await probe.flush();
   });
 
   afterAll(async () => {

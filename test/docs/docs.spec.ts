@@ -32,6 +32,7 @@ import * as scripts from '../../lib/stores/redis/redis-scripts.js';
 import { until } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { freePort, RedisServer } from '../support/redis-server.js';
+import { documentedUser } from '../support/redis-user.js';
 import { Installation, problemsOf } from './compiler.js';
 import {
   anchorsOf,
@@ -40,7 +41,6 @@ import {
   readPages,
   relativeLinks,
   ROOT,
-  rowsOf,
   tableRows,
   type Block,
 } from './pages.js';
@@ -69,7 +69,7 @@ const namedIn = (rows: string[][]) =>
 
 describe('code on the pages', () => {
   it('is in a language that is checked here', () => {
-    const known = ['ts', 'sh', 'json', 'text'];
+    const known = ['ts', 'sh', 'json', 'text', 'nginx', 'haproxy'];
     expect(blocks.filter((block) => !known.includes(block.language))).toEqual([]);
     expect(pages.filter((page) => page.blocks.length === 0)).toEqual([]);
   });
@@ -90,6 +90,18 @@ describe('code on the pages', () => {
 
   it('is JSON where it says so', () => {
     for (const block of inLanguage('json')) expect(JSON.parse(block.text)).toBeDefined();
+  });
+
+  it('configures load balancers where test/balancers runs it, by its name', () => {
+    const all = [...inLanguage('nginx'), ...inLanguage('haproxy')];
+    const elsewhere = all.filter(({ page, file }) => page !== 'docs/deployment.md' || !file);
+    expect(elsewhere).toEqual([]);
+    expect(new Set(all.map(({ file }) => file)).size).toBe(all.length);
+  });
+
+  it("is the sample's where both have it: there it is run", () => {
+    const sample = readFileSync(join(ROOT, 'sample/src/drain.ts'), 'utf8');
+    expect(blockNamed('drain.ts').text).toBe(sample);
   });
 
   it('names only scripts that exist', () => {
@@ -133,6 +145,7 @@ describe('the README', () => {
     ],
     ['SessionCookieOptions', defaults.cookie],
     ['RememberMeOptions', defaults.rememberMe],
+    ['SessionDurabilityOptions', { replicas: 1, timeout: 200, fsync: false }],
   ])('has every one of %s, with its type and its default', (name, inForce) => {
     const rows = tableRows(readme, name);
     const declared = membersOfInterface(OPTIONS, name);
@@ -251,14 +264,26 @@ describe('the guides', () => {
     expect(exported.filter((name) => !new RegExp(`\\b${name}\\b`).test(all))).toEqual([]);
   });
 
+  it('tell every counter of outages', () => {
+    const counters = membersOfInterface('lib/core/outage-counters.ts', 'OutageCounters').keys();
+    const rows = tableRows(pageAt('docs/outages.md').text, 'OutageCounters');
+    expect(sorted(namedIn(rows))).toEqual(sorted(counters));
+  });
+
   it('tell the connection profile as it is', () => {
-    const [, section = ''] = pageAt('docs/stores.md').text.split('### The connection');
-    const { options } = createRedis('redis://127.0.0.1:1');
-    for (const [option = '', said = ''] of rowsOf(section)) {
-      const value = options[codeIn(option)[0] as keyof typeof options];
-      if (typeof value === 'function') continue;
-      const told = toMilliseconds(said.replace(' ', '')) ?? (JSON.parse(said) as unknown);
-      expect({ option, told }).toEqual({ option, told: value });
+    const { text } = pageAt('docs/stores.md');
+    const nodes = ['redis://127.0.0.1:1'];
+    for (const [table, { options }] of [
+      ['connection-profile', createRedis(nodes[0]!)],
+      ['cluster-profile', createRedis({ cluster: { nodes } })],
+    ] as const) {
+      for (const [names = '', said = ''] of tableRows(text, table)) {
+        for (const option of codeIn(names)) {
+          const value = (options as Record<string, unknown>)[option];
+          if (typeof value === 'function') continue;
+          expect({ option, told: valueOf(said) }).toEqual({ option, told: value });
+        }
+      }
     }
   });
 });
@@ -355,12 +380,8 @@ describe('what the pages show, run', () => {
   });
 
   it('the rights that stores.md gives a Redis user are enough, and none is missing', async () => {
-    const [rule = ''] = /redis-cli ACL SETUSER .*/.exec(pageAt('docs/stores.md').text) ?? [];
-    const words = rule
-      .split(' ')
-      .slice(3)
-      .map((word) => word.replaceAll("'", ''));
-    const granted = words.filter((word) => word.startsWith('+')).map((word) => word.slice(1));
+    const { username, password, rules } = documentedUser();
+    const granted = rules.filter((word) => word.startsWith('+')).map((word) => word.slice(1));
     const sources = Object.values(scripts).map(({ source }) => source);
     const scripted = sources.flatMap((source) =>
       [...source.matchAll(/redis\.call\('([A-Z]+)'/g)].map((match) => match[1]!.toLowerCase()),
@@ -370,9 +391,8 @@ describe('what the pages show, run', () => {
     expect(sorted(granted)).toEqual(sorted(needed));
 
     const admin = new Redis(redis.port, '127.0.0.1');
-    await admin.call('ACL', 'SETUSER', words[0]!, 'on', ...words.slice(1));
-    const password = words.find((word) => word.startsWith('>'))!.slice(1);
-    const client = createRedis(`redis://${words[0]}:${password}@127.0.0.1:${redis.port}`);
+    await admin.call('ACL', 'SETUSER', username, 'on', ...rules);
+    const client = createRedis(`redis://${username}:${password}@127.0.0.1:${redis.port}`);
     await client.connect();
 
     const store = new RedisSessionStore(client);
@@ -493,3 +513,7 @@ class Program {
     await this.ended;
   }
 }
+
+/** A value as a table tells it: a time, a word in quotes, or what JSON has for it. */
+const valueOf = (said: string): unknown =>
+  toMilliseconds(said.replace(' ', '')) ?? JSON.parse(said.replace(/^`'(.*)'`$/, '"$1"'));

@@ -32,9 +32,9 @@ import { Session, SessionService, SkipSession } from 'nestjs-distributed-session
 import { ADAPTERS, Latch, startApp, until, type TestApp } from '../support/app.js';
 import { HttpClient, parseSetCookie } from '../support/http-client.js';
 import { NEST } from '../support/nest.js';
-import { RedisGate } from '../support/redis-gate.js';
+import { RedisGates } from '../support/redis-gates.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 type Reply = Response | FastifyReply;
 
@@ -413,8 +413,8 @@ const WAYS: readonly Way[] = [
 ];
 
 describe.each(ADAPTERS)('answers on %s', (adapter) => {
-  let server: RedisServer;
-  let gate: RedisGate;
+  let server: RedisUnderTest;
+  let gate: RedisGates;
   let probe: RedisProbe;
   let running: TestApp;
   let client: HttpClient;
@@ -439,15 +439,15 @@ describe.each(ADAPTERS)('answers on %s', (adapter) => {
   };
 
   beforeAll(async () => {
-    server = await RedisServer.start();
-    gate = await RedisGate.start(server.port);
-    probe = await RedisProbe.start(server.port);
+    server = await startRedis();
+    gate = await RedisGates.start(server);
+    probe = await RedisProbe.start(server);
     running = await startApp({
       adapter,
       controllers: [Answers],
       providers: [ChangingGuard],
       session: {
-        redis: gate.url,
+        redis: gate.connection,
         schema: {
           '~standard': {
             version: 1,
@@ -470,7 +470,7 @@ describe.each(ADAPTERS)('answers on %s', (adapter) => {
 
   beforeEach(async () => {
     client.jar.clear();
-    await probe.client.flushdb();
+    await probe.flush();
   });
 
   afterEach(() => {

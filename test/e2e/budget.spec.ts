@@ -11,7 +11,7 @@ import {
 import { ADAPTERS, inParallel, SECRET, startApp, type TestApp } from '../support/app.js';
 import { HttpClient, type Answer } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 @Controller()
 class Shop {
@@ -69,7 +69,7 @@ class Shop {
 }
 
 describe.each(ADAPTERS)('commands that one request sends to Redis, on %s', (adapter) => {
-  let server: RedisServer;
+  let server: RedisUnderTest;
   let probe: RedisProbe;
   let running: TestApp;
   let client: HttpClient;
@@ -84,12 +84,17 @@ describe.each(ADAPTERS)('commands that one request sends to Redis, on %s', (adap
   };
 
   beforeAll(async () => {
-    server = await RedisServer.start();
-    probe = await RedisProbe.start(server.port);
+    server = await startRedis();
+    probe = await RedisProbe.start(server);
     running = await startApp({
       adapter,
       controllers: [Shop],
-      session: { redis: server.url, secret: SECRET, touchAfter: '10s', clock: { now: () => now } },
+      session: {
+        redis: server.connection(),
+        secret: SECRET,
+        touchAfter: '10s',
+        clock: { now: () => now },
+      },
     });
     client = new HttpClient(running.port);
     // Redis knows the scripts from here on.
@@ -190,7 +195,7 @@ describe.each(ADAPTERS)('commands that one request sends to Redis, on %s', (adap
   });
 
   it('is none for 10,000 anonymous reads, which store nothing and set no cookie', async () => {
-    const before = await probe.client.dbsize();
+    const before = await probe.size();
     let answers: Answer[] = [];
     const commands = await probe.commandsDuring(async () => {
       answers = await inParallel(10_000, 50, () => client.get('/cart'));
@@ -199,6 +204,6 @@ describe.each(ADAPTERS)('commands that one request sends to Redis, on %s', (adap
     expect(answers.filter(({ status }) => status !== 200)).toEqual([]);
     expect(answers.filter(({ setCookie }) => setCookie.length > 0)).toEqual([]);
     expect(commands).toEqual([]);
-    expect(await probe.client.dbsize()).toBe(before);
+    expect(await probe.size()).toBe(before);
   });
 });

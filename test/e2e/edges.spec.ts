@@ -20,7 +20,7 @@ import { of } from 'rxjs';
 import { Session, SessionGuard, SessionModule, SessionService } from 'nestjs-distributed-session';
 import { ADAPTERS, startApp, TestLogger, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 type Reply = Response | FastifyReply;
 
@@ -77,14 +77,14 @@ class OwnFilter implements ExceptionFilter {
 }
 
 describe.each(ADAPTERS)('on %s', (adapter) => {
-  let redis: RedisServer;
+  let redis: RedisUnderTest;
   let server: TestApp;
 
   beforeAll(async () => {
-    redis = await RedisServer.start();
+    redis = await startRedis();
     server = await startApp({
       adapter,
-      session: { redis: redis.url, cookie: { secure: false }, regenerateGrace: 0 },
+      session: { redis: redis.connection(), cookie: { secure: false }, regenerateGrace: 0 },
       controllers: [EdgesController],
       providers: [{ provide: APP_FILTER, useClass: OwnFilter }],
     });

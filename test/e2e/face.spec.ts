@@ -24,7 +24,6 @@ import {
 } from '@nestjs/common';
 import * as nest from '@nestjs/common';
 import { APP_GUARD, Reflector } from '@nestjs/core';
-import { Redis } from 'ioredis';
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import * as v from 'valibot';
@@ -48,7 +47,7 @@ import { ADAPTERS, SECRET, startApp, type TestApp, type TestAppOptions } from '.
 import { HttpClient } from '../support/http-client.js';
 import { NEST } from '../support/nest.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { clientFor, startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 declare module 'nestjs-distributed-session' {
   interface SessionData {
@@ -248,7 +247,7 @@ class Settings {
 class SettingsModule {}
 
 describe.each(ADAPTERS)('the face on %s', (adapter) => {
-  let server: RedisServer;
+  let server: RedisUnderTest;
   let probe: RedisProbe;
   let now = Date.now();
   const opened: { close(): unknown }[] = [];
@@ -257,7 +256,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     const running = await startApp({
       adapter,
       controllers: [Face],
-      session: { redis: server.url, secret: SECRET, clock: { now: () => now } },
+      session: { redis: server.connection(), secret: SECRET, clock: { now: () => now } },
       ...options,
     });
     opened.push(running);
@@ -272,11 +271,12 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
   const visit = async (options: Partial<TestAppOptions> = {}) => browse(await start(options));
 
   beforeAll(async () => {
-    server = await RedisServer.start();
-    probe = await RedisProbe.start(server.port);
+    const keyPrefixes = ['one', 'two', 'from-settings', 'from-class'];
+    server = await startRedis({ keyPrefixes });
+    probe = await RedisProbe.start(server);
   });
 
-  beforeEach(() => probe.client.flushall());
+  beforeEach(() => probe.flush());
 
   afterEach(async () => {
     for (const one of opened.splice(0).toReversed()) await one.close();
@@ -541,7 +541,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     });
 
     it('works outside of requests', async () => {
-      const { app } = await start({ session: { redis: server.url } });
+      const { app } = await start({ session: { redis: server.connection() } });
       const sessions = app.get(SessionService);
       expect(sessions.current()).toBeUndefined();
       expect(await sessions.count()).toBe(0);
@@ -585,7 +585,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     });
 
     it('makes sessions that a browser can use, and ends those that one uses', async () => {
-      const running = await start({ session: { redis: server.url } });
+      const running = await start({ session: { redis: server.connection() } });
       const sessions = running.app.get(SessionService);
       const made = await sessions.create({ principal: 'alice', data: { colour: 'red' } });
       const client = browse(running);
@@ -608,7 +608,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     it.each(['before', 'after'])(
       'serves modules that import nothing, imported %s them',
       async (when) => {
-        const sessions = SessionModule.forRoot({ redis: server.url, secret: SECRET });
+        const sessions = SessionModule.forRoot({ redis: server.connection(), secret: SECRET });
         const imports = when === 'before' ? [sessions, FeatureModule] : [FeatureModule, sessions];
         const client = await visit({ session: undefined, imports });
         await works(client);
@@ -617,7 +617,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     );
 
     it('serves the whole application from within a feature', async () => {
-      @Module({ imports: [SessionModule.forRoot({ redis: server.url, secret: SECRET })] })
+      @Module({ imports: [SessionModule.forRoot({ redis: server.connection(), secret: SECRET })] })
       class Deep {}
       @Module({ imports: [Deep] })
       class Deeper {}
@@ -636,7 +636,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     @Injectable()
     class OptionsFactory implements SessionModuleOptionsFactory {
       createSessionOptions(): SessionModuleOptions {
-        return { redis: server.url, secret: SECRET, keyPrefix: 'from-class' };
+        return { redis: server.connection(), secret: SECRET, keyPrefix: 'from-class' };
       }
     }
     @Module({ providers: [OptionsFactory], exports: [OptionsFactory] })
@@ -652,7 +652,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
             inject: [Settings],
             useFactory: async ({ prefix }: Settings) => {
               await turn();
-              return { redis: server.url, secret: SECRET, keyPrefix: prefix };
+              return { redis: server.connection(), secret: SECRET, keyPrefix: prefix };
             },
           }),
       ],
@@ -676,7 +676,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
       await works(client);
       const warnings = running.logger.texts('warn').filter((line) => line.includes('memory'));
       expect(warnings).toHaveLength(1);
-      expect(await probe.client.dbsize()).toBe(0);
+      expect(await probe.size()).toBe(0);
     });
 
     it('that was told to use memory does not warn', async () => {
@@ -694,12 +694,8 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     });
 
     it('never closes a client that was handed in, and always its own', async () => {
-      const connections = async () =>
-        String(await probe.client.client('LIST'))
-          .trim()
-          .split('\n').length;
-      const client = new Redis(server.port, '127.0.0.1');
-      await client.ping();
+      const connections = () => probe.connections();
+      const client = await clientFor(server);
       const before = await connections();
 
       const handedIn = await start({ session: { redis: client } });
@@ -709,7 +705,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
       expect(client.status).toBe('ready');
       expect(await client.ping()).toBe('PONG');
 
-      const own = await start({ session: { redis: server.url } });
+      const own = await start({ session: { redis: server.connection() } });
       await works(browse(own));
       expect(await connections()).toBe(before + 1);
       await own.close();
@@ -718,9 +714,13 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     });
 
     it('lives twice in one process, each application with its own sessions', async () => {
-      const one = await start({ session: { redis: server.url, keyPrefix: 'one' } });
+      const one = await start({ session: { redis: server.connection(), keyPrefix: 'one' } });
       const two = await start({
-        session: { redis: server.url, keyPrefix: 'two', cookie: { name: 'two', secure: false } },
+        session: {
+          redis: server.connection(),
+          keyPrefix: 'two',
+          cookie: { name: 'two', secure: false },
+        },
       });
       const [first, second] = [browse(one), browse(two)];
       await Promise.all([
@@ -817,7 +817,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     it.each(CASES)('have a session by %s', async (_, routes, expected) => {
       const client = await visit({
         controllers: [Cart, Health],
-        session: { redis: server.url, ...routes },
+        session: { redis: server.connection(), ...routes },
       });
       const seen: Record<string, unknown> = {};
       for (const route of Object.keys(expected)) {
@@ -830,7 +830,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     it('without a session say so to a guard and to a decorator, and have no req.session', async () => {
       const running = await start({
         controllers: [Cart, Health],
-        session: { redis: server.url, exclude: ['cart/*path', 'health'] },
+        session: { redis: server.connection(), exclude: ['cart/*path', 'health'] },
       });
       const client = browse(running);
       const guarded = await client.get('/cart/guarded');
@@ -846,7 +846,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
     it('commit and answer by the same rules where Nest chose them', async () => {
       const client = await visit({
         imports: [FeatureModule],
-        session: { redis: server.url, forRoutes: ['feature', 'login', 'all'] },
+        session: { redis: server.connection(), forRoutes: ['feature', 'login', 'all'] },
       });
       const answer = await client.post('/feature');
       expect(answer.setCookie).toHaveLength(1);
@@ -871,7 +871,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
         return {};
       }
     }
-    const redis = new Redis(server.port, '127.0.0.1', { retryStrategy: null });
+    const redis = await clientFor(server, { retryStrategy: null });
     const client = await visit({ controllers: [Own], session: { redis } });
     redis.disconnect();
     client.jar.set('__Host-session', 'A'.repeat(44));

@@ -27,7 +27,7 @@ import {
 import { ADAPTERS, Latch, SECRET, startApp, until, type TestApp } from '../support/app.js';
 import { HttpClient, type Answer } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 import { expectNoIds, issuedIds } from '../support/secrets.js';
 
 /** Everything that an error carries: message, stack, causes, own and hidden properties. */
@@ -127,7 +127,7 @@ class Talkative {
 }
 
 describe.each(ADAPTERS)('over a whole life with all its failures on %s', (adapter) => {
-  let server: RedisServer;
+  let server: RedisUnderTest;
   let probe: RedisProbe;
   let running: TestApp;
   let client: HttpClient;
@@ -137,14 +137,14 @@ describe.each(ADAPTERS)('over a whole life with all its failures on %s', (adapte
 
   beforeAll(async () => {
     restore = listenToOutput(printed);
-    server = await RedisServer.start(['--appendonly', 'yes', '--appendfsync', 'always']);
-    probe = await RedisProbe.start(server.port);
+    server = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
+    probe = await RedisProbe.start(server);
     await probe.watch();
     running = await startApp({
       adapter,
       controllers: [Talkative],
       session: {
-        redis: server.url,
+        redis: server.connection(),
         secret: SECRET,
         maxBytes: 4_096,
         schema: {
@@ -224,7 +224,7 @@ describe.each(ADAPTERS)('over a whole life with all its failures on %s', (adapte
     await expectStatus(503, 'POST', '/set', { colour: 'red' }, client.another());
     await server.run();
     await until('it works again', async () => (await client.get('/me')).status === 200);
-    await probe.client.ping();
+    await probe.ready();
 
     await expectStatus(500, 'GET', '/ended');
     await expectStatus(201, 'POST', '/logout');
@@ -245,7 +245,9 @@ describe.each(ADAPTERS)('over a whole life with all its failures on %s', (adapte
     const sent = await probe.everythingSent();
     expect(sent.length).toBeGreaterThan(10);
     expectNoIds('a command', sent);
-    const files = filesIn(server.directory).map((file) => readFileSync(file, 'latin1'));
+    const files = server.servers
+      .flatMap(({ directory }) => filesIn(directory))
+      .map((file) => readFileSync(file, 'latin1'));
     expect(files.join('').length).toBeGreaterThan(1_000);
     expectNoIds('a file of Redis', files);
   });

@@ -18,9 +18,9 @@ import passport from 'passport';
 import { Strategy } from 'passport-local';
 import { SECRET, startApp, until, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
-import { RedisGate } from '../support/redis-gate.js';
+import { RedisGates } from '../support/redis-gates.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 type Callback = (error?: unknown) => void;
 
@@ -98,7 +98,11 @@ class Shop {
 
   @Get('me') me(@Req() request: ShopRequest) {
     const { user, session } = request;
-    return { user: user ?? null, authenticated: request.isAuthenticated(), data: { ...session } };
+    return {
+      user: user ?? null,
+      authenticated: request.isAuthenticated(),
+      data: { ...(session as object) },
+    };
   }
 
   @Post('flash') leave(@Req() request: Request, @Res() response: Response) {
@@ -130,7 +134,7 @@ class Shop {
     return {
       listed,
       keys: Object.keys(session),
-      spread: { ...session },
+      spread: { ...(session as object) },
       json: JSON.parse(JSON.stringify(session)) as unknown,
       has: ['id', 'cookie', 'save', 'basket', 'gone'].map((key) => key in session),
       cookie: session.cookie,
@@ -156,8 +160,8 @@ class Shop {
         error: error ?? null,
         otherId: request.session.id !== id,
         otherObject: request.session !== before,
-        before: { ...before },
-        after: { ...request.session },
+        before: { ...(before as object) },
+        after: { ...(request.session as object) },
       });
     });
   }
@@ -174,7 +178,7 @@ class Shop {
       changedMeanwhile().then(resolve, resolve);
     });
     request.session.reload((error) =>
-      response.json({ error: error ?? null, data: { ...request.session } }),
+      response.json({ error: error ?? null, data: { ...(request.session as object) } }),
     );
   }
 
@@ -217,8 +221,8 @@ const MOUNTINGS: readonly [string, object][] = [
 ];
 
 describe.each(MOUNTINGS)('middleware for express-session, mounted by %s', (_, mounting) => {
-  let server: RedisServer;
-  let gate: RedisGate;
+  let server: RedisUnderTest;
+  let gate: RedisGates;
   let probe: RedisProbe;
   let running: TestApp;
   let client: HttpClient;
@@ -226,13 +230,13 @@ describe.each(MOUNTINGS)('middleware for express-session, mounted by %s', (_, mo
   const alice = { json: { username: 'alice', password: 'wonderland' } };
 
   beforeAll(async () => {
-    server = await RedisServer.start();
-    gate = await RedisGate.start(server.port);
-    probe = await RedisProbe.start(server.port);
+    server = await startRedis();
+    gate = await RedisGates.start(server);
+    probe = await RedisProbe.start(server);
     running = await startApp({
       adapter: 'express',
       controllers: [Shop],
-      session: { redis: gate.url, secret: SECRET, loading: 'eager' },
+      session: { redis: gate.connection, secret: SECRET, loading: 'eager' },
       ...mounting,
     });
     client = new HttpClient(running.port);
@@ -240,7 +244,7 @@ describe.each(MOUNTINGS)('middleware for express-session, mounted by %s', (_, mo
 
   beforeEach(async () => {
     client.jar.clear();
-    await probe.client.flushdb();
+    await probe.flush();
   });
 
   afterAll(async () => {

@@ -13,18 +13,18 @@ import {
   type TestAppOptions,
 } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
-import { RedisGate } from '../support/redis-gate.js';
-import { RedisServer } from '../support/redis-server.js';
+import { RedisGates } from '../support/redis-gates.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 // What else has a hand in the response: other Express applications, wrappers, frameworks' prototypes.
 
-let server: RedisServer;
-let gate: RedisGate;
+let server: RedisUnderTest;
+let gate: RedisGates;
 let running: TestApp | undefined;
 
 beforeEach(async () => {
-  server = await RedisServer.start();
-  gate = await RedisGate.start(server.port);
+  server = await startRedis();
+  gate = await RedisGates.start(server);
 });
 
 afterEach(async () => {
@@ -77,7 +77,7 @@ async function start(
   running = await startApp({
     ...options,
     controllers: [Visits],
-    session: { redis: gate.url, cookie: { secure: false, name: 'sid' } },
+    session: { redis: gate.connection, cookie: { secure: false, name: 'sid' } },
   });
   return new HttpClient(running.port);
 }
@@ -171,7 +171,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
 it('gives sessions to an application context without HTTP', async () => {
   class Worker {}
   const logger = new TestLogger();
-  const imports = [SessionModule.forRoot({ redis: gate.url })];
+  const imports = [SessionModule.forRoot({ redis: gate.connection })];
   const app = await NestFactory.createApplicationContext(
     { module: Worker, imports },
     { logger, abortOnError: false },

@@ -3,9 +3,14 @@ import { Controller, Get, Header, HttpCode, Post } from '@nestjs/common';
 import type { Application } from 'express';
 import { Session, type SessionModuleOptions } from 'nestjs-distributed-session';
 import { ADAPTERS, SECRET, startApp, type TestApp, type TestAppOptions } from '../support/app.js';
-import { HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
+import {
+  HttpClient,
+  parseSetCookie,
+  type Answer,
+  type ParsedCookie,
+} from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 
 const OTHER_SECRET = 'Qm3vT7zLw9XcB2nRk5yUe8HsPf4JdA6g';
 
@@ -44,7 +49,7 @@ class Wire {
 }
 
 describe.each(ADAPTERS)('what travels on %s', (adapter) => {
-  let server: RedisServer;
+  let server: RedisUnderTest;
   let probe: RedisProbe;
   let now = Date.now();
   const opened: { close(): unknown }[] = [];
@@ -54,7 +59,7 @@ describe.each(ADAPTERS)('what travels on %s', (adapter) => {
     const running = await startApp({
       adapter,
       controllers: [Wire],
-      session: { redis: server.url, clock, ...session },
+      session: { redis: server.connection(), clock, ...session },
       ...more,
     });
     opened.push(running);
@@ -73,11 +78,11 @@ describe.each(ADAPTERS)('what travels on %s', (adapter) => {
   };
 
   beforeAll(async () => {
-    server = await RedisServer.start();
-    probe = await RedisProbe.start(server.port);
+    server = await startRedis();
+    probe = await RedisProbe.start(server);
   });
 
-  beforeEach(() => probe.client.flushall());
+  beforeEach(() => probe.flush());
 
   afterEach(async () => {
     for (const one of opened.splice(0).toReversed()) await one.close();
@@ -137,6 +142,35 @@ describe.each(ADAPTERS)('what travels on %s', (adapter) => {
       });
     });
 
+    it('has another one beside it for load balancers, if asked for', async () => {
+      const client = await visit({ cookie: { routing: 'route' } });
+      const cookies = (answer: Answer) => answer.setCookie.map(parseSetCookie);
+      const names = (answer: Answer) => cookies(answer).map(({ name }) => name);
+      const first = await client.post('/write');
+      const [session, route] = cookies(first) as [ParsedCookie, ParsedCookie];
+      expect(names(first)).toEqual([session.name, 'route']);
+      expect(first.headers.vary).toBe('Cookie');
+      expect(route.attributes).toEqual(session.attributes);
+      expect(route.value).toMatch(/^[0-9a-f]{4}$/);
+      // It stays when the id is renewed, and when the session ends.
+      expect(names(await client.post('/login'))).toEqual([session.name]);
+      expect(names(await client.post('/logout'))).toEqual([session.name]);
+      expect(names(await client.post('/write'))).toEqual([session.name]);
+      expect(client.jar.get('route')).toBe(route.value);
+      // What is none of ours is not passed on.
+      client.jar.set('route', 'x'.repeat(50));
+      expect(names(await client.post('/login'))).toEqual([session.name, 'route']);
+      expect(client.jar.get('route')).toMatch(/^[0-9a-f]{4}$/);
+    });
+
+    it('for load balancers lives as long as the session', async () => {
+      const client = await visit({ cookie: { routing: 'route', persistent: true } });
+      await client.post('/write');
+      const value = client.jar.get('route');
+      const [, route] = (await client.post('/login')).setCookie.map(parseSetCookie);
+      expect(route).toMatchObject({ name: 'route', value, attributes: { 'max-age': '86400' } });
+    });
+
     it('without Secure has a name and path of its own', async () => {
       const client = await visit({ cookie: { secure: false, sameSite: 'strict', path: '/shop' } });
       const { name, attributes } = theCookie(await client.post('/write'));
@@ -160,7 +194,7 @@ describe.each(ADAPTERS)('what travels on %s', (adapter) => {
     it('is cleared when it names no session', async () => {
       const client = await visit({});
       await client.post('/write');
-      await probe.client.flushall();
+      await probe.flush();
       const cookie = theCookie(await client.get('/read'));
       expect(cookie).toMatchObject({ value: '', attributes: { 'max-age': '0', secure: '' } });
     });

@@ -12,7 +12,7 @@ import {
 } from 'nestjs-distributed-session';
 import { ADAPTERS, SECRET, startApp, TestLogger, until, type TestApp } from '../support/app.js';
 import { HttpClient, type Answer } from '../support/http-client.js';
-import { RedisServer } from '../support/redis-server.js';
+import { freePort, RedisServer } from '../support/redis-server.js';
 
 // An unhandled rejection or an uncaught error in any of these tests fails it: Jest listens for both.
 
@@ -245,6 +245,14 @@ describe.each(ADAPTERS)('an outage of Redis, on %s', (adapter) => {
     expect(failure).toBeInstanceOf(SessionStoreUnavailableError);
     expect((failure as Error).message).toMatch(/^[^\n]*Redis did not answer at boot[^\n]*$/);
     expect((failure as Error).message).toContain('bootWithoutStore');
+  });
+
+  it('no Sentinel at boot: fails in time with one clear line', async () => {
+    const nodes = [{ host: '127.0.0.1', port: await freePort() }];
+    const start = performance.now();
+    const failure = await boot({ sentinels: { name: 'main', nodes } }).catch((error) => error);
+    expect(performance.now() - start).toBeLessThan(3_000);
+    expect((failure as Error).message).toMatch(/^[^\n]*Redis did not answer at boot[^\n]*$/);
   });
 
   it('frozen at boot: fails in time with one clear line', async () => {

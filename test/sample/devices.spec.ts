@@ -43,7 +43,7 @@ describe.each(ADAPTERS)('users, devices and access in the shop on %s', (adapter)
 
   beforeAll(async () => {
     redis = await RedisServer.start();
-    probe = await RedisProbe.start(redis.port);
+    probe = await RedisProbe.start(redis);
     const common = { ADAPTER: adapter, REDIS_URL: redis.url, SESSION_SECRET: SECRET };
     app = await AppProcess.start({ ...common, TOTP_SECRET: totp.secret.base32 });
     slow = await AppProcess.start({ ...common, NODE_OPTIONS: SLOW_CLOCK });

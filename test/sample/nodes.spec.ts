@@ -19,7 +19,7 @@ describe('three nodes behind round robin', () => {
 
   beforeAll(async () => {
     redis = await RedisServer.start();
-    probe = await RedisProbe.start(redis.port);
+    probe = await RedisProbe.start(redis);
     const start = (adapter: string) =>
       AppProcess.start({ ADAPTER: adapter, REDIS_URL: redis.url, SESSION_SECRET: SECRET });
     nodes = await Promise.all(['express', 'fastify', 'express'].map(start));

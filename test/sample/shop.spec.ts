@@ -23,7 +23,7 @@ describe.each(ADAPTERS)('the shop on %s', (adapter) => {
 
   beforeAll(async () => {
     redis = await RedisServer.start();
-    probe = await RedisProbe.start(redis.port);
+    probe = await RedisProbe.start(redis);
     app = await AppProcess.start({ ADAPTER: adapter, REDIS_URL: redis.url });
     client = new HttpClient(app.port);
   }, BOOT);

@@ -49,7 +49,7 @@ describe('what a Redis tells of itself at boot', () => {
   });
 
   it('warns of a replica', async () => {
-    const first = await start();
+    const first = await start('--repl-diskless-sync-delay', '0');
     const { url, port } = await start('--replicaof', `127.0.0.1 ${first.port}`);
     const client = new Redis(port, '127.0.0.1');
     await until('it has caught up', async () => (await client.info()).includes('link_status:up'));

@@ -1,4 +1,6 @@
-import { Redis } from 'ioredis';
+import { Cluster, type Redis } from 'ioredis';
+import type { RedisServer } from './redis-server.js';
+import type { RedisUnderTest } from './redis-under-test.js';
 import { expectNoIds } from './secrets.js';
 
 /** A command as Redis received it. */
@@ -8,45 +10,62 @@ export interface SeenCommand {
 }
 
 /**
- * A look at Redis from beside the application: what is stored, and which commands clients send.
- * Commands that a script runs inside Redis are not counted, they cost no round trip.
+ * A look at Redis from beside the application: what is stored, and which commands clients send, on
+ * all masters. Commands that a script runs inside Redis are not counted, they cost no round trip.
  */
 export class RedisProbe {
-  readonly #seen: SeenCommand[] = [];
+  readonly #seen: (SeenCommand & { readonly source: string })[] = [];
   readonly #lines: string[] = [];
-  #monitor: Redis | undefined;
+  /** Connections by which sentinels watch the servers. */
+  readonly #watchers = new Set<string>();
+  #monitors: Promise<Redis[]> | undefined;
   #marker = 0;
 
-  private constructor(readonly client: Redis) {}
+  private constructor(
+    /** For commands of one key; without a Cluster, for all. */
+    readonly client: Redis,
+    /** The masters, one by one. */
+    readonly nodes: readonly Redis[],
+  ) {}
 
-  static async start(port: number): Promise<RedisProbe> {
-    const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20 });
-    client.on('error', () => undefined);
-    await client.ping();
-    return new RedisProbe(client);
+  static async start(redis: RedisUnderTest): Promise<RedisProbe> {
+    const masters = await redis.currentMasters();
+    const nodes = masters.map((master) => master.connect({ retryStrategy: () => 20 }));
+    const probe = new RedisProbe(nodes.length > 1 ? clusterOf(masters) : nodes[0]!, nodes);
+    await probe.ready();
+    return probe;
   }
 
   /** Ends it; fails if Redis was ever told a session id, or has one. */
   async stop(): Promise<void> {
-    if (this.client.status === 'ready') {
+    if (this.nodes.every(({ status }) => status === 'ready')) {
       expectNoIds('Redis', [...(await this.dump())].flat());
       expectNoIds('a command', this.#lines);
     }
-    this.#monitor?.disconnect();
+    for (const monitor of (await this.#monitors) ?? []) monitor.disconnect();
+    for (const node of this.nodes) node.disconnect();
     this.client.disconnect();
   }
 
+  /** Redis answers (again). */
+  async ready(): Promise<void> {
+    await this.#each((node) => node.ping());
+    await this.client.ping();
+  }
+
   /** Notes every command from now on; what asks for commands begins with this by itself. */
-  async watch(): Promise<Redis> {
-    if (this.#monitor) return this.#monitor;
-    const monitor = (this.#monitor = await this.client.monitor());
-    monitor.on('error', () => undefined);
-    monitor.on('monitor', (_time: string, args: string[], source: string) => {
-      this.#lines.push(args.join(' '));
-      if (source === 'lua') return;
-      this.#seen.push({ name: (args[0] ?? '').toLowerCase(), args: args.slice(1) });
+  watch(): Promise<readonly Redis[]> {
+    this.#monitors ??= this.#each(async (node) => {
+      const monitor = await node.monitor();
+      monitor.on('error', () => undefined);
+      monitor.on('monitor', (_time: string, args: string[], source: string) => {
+        this.#lines.push(args.join(' '));
+        if (source === 'lua') return;
+        this.#seen.push({ name: (args[0] ?? '').toLowerCase(), args: args.slice(1), source });
+      });
+      return monitor;
     });
-    return monitor;
+    return this.#monitors;
   }
 
   /** The commands that others send while `action` runs. */
@@ -55,7 +74,13 @@ export class RedisProbe {
     const from = this.#seen.length;
     await action();
     await this.#catchUp();
-    return this.#seen.slice(from).filter(({ name, args }) => !isOwn(name, args));
+    const seen = this.#seen.slice(from);
+    for (const line of await this.#clientList()) {
+      if (/ name=sentinel-/.test(line)) this.#watchers.add(/ addr=(\S+)/.exec(line)?.[1] ?? '');
+    }
+    return seen
+      .filter(({ name, args, source }) => !isOwn(name, args) && !this.#watchers.has(source))
+      .map(({ name, args }) => ({ name, args }));
   }
 
   /** All that clients sent and scripts did since {@link watch}, values included. */
@@ -64,21 +89,20 @@ export class RedisProbe {
     return this.#lines;
   }
 
-  /** All keys with what is stored under them. */
+  /** All strings by their keys. */
   async dump(pattern = '*'): Promise<Map<string, string>> {
     const found = new Map<string, string>();
-    let cursor = '0';
-    do {
-      const [next, keys] = await this.client.scan(cursor, 'MATCH', pattern, 'COUNT', 1_000);
-      if (keys.length > 0) {
-        const values = await this.client.mget(...keys);
+    await this.#each(async (node) => {
+      for await (const keys of pages(node, pattern)) {
+        const reads = node.pipeline();
+        for (const key of keys) reads.get(key);
+        const values = (await reads.exec()) ?? [];
         keys.forEach((key, i) => {
-          const value = values[i];
+          const value = values[i]?.[1];
           if (typeof value === 'string') found.set(key, value);
         });
       }
-      cursor = next;
-    } while (cursor !== '0');
+    });
     return found;
   }
 
@@ -88,25 +112,89 @@ export class RedisProbe {
     return new Map([...all].filter(([key, value]) => key.includes(':s:') && value[14] === '1'));
   }
 
+  async keys(pattern: string): Promise<string[]> {
+    const found = new Set<string>();
+    await this.#each(async (node) => {
+      for await (const keys of pages(node, pattern)) keys.forEach((key) => found.add(key));
+    });
+    return [...found];
+  }
+
+  /** How many keys there are. */
+  async size(): Promise<number> {
+    return (await this.#each((node) => node.dbsize())).reduce((sum, size) => sum + size, 0);
+  }
+
+  /** Deletes everything. */
+  async flush(): Promise<void> {
+    await this.#each((node) => node.flushall());
+  }
+
+  /**
+   * How many clients are connected. A client of a Cluster has a connection to each master that it
+   * talked to, besides those to which it gives names.
+   */
+  async connections(): Promise<number> {
+    const lists = await this.#each(clientsOf);
+    return Math.max(
+      ...lists.map((lines) => lines.filter((line) => !line.includes(' name=ioredis-')).length),
+    );
+  }
+
+  async #clientList(): Promise<string[]> {
+    return (await this.#each(clientsOf)).flat();
+  }
+
+  #each<T>(task: (node: Redis) => Promise<T>): Promise<T[]> {
+    return Promise.all(this.nodes.map(task));
+  }
+
   /** What Redis executed before this moment has arrived here when this resolves. */
   async #catchUp(): Promise<void> {
-    const monitor = await this.watch();
+    const monitors = await this.watch();
     const marker = `probe-${++this.#marker}`;
-    const arrived = new Promise<void>((resolve) => {
-      const look = (_time: string, args: string[]) => {
-        if (args[1] !== marker) return;
-        monitor.off('monitor', look);
-        resolve();
-      };
-      monitor.on('monitor', look);
-    });
-    await this.client.echo(marker);
-    await arrived;
+    const arrivals = monitors.map(
+      (monitor) =>
+        new Promise<void>((resolve) => {
+          const look = (_time: string, args: string[]) => {
+            if (args[1] !== marker) return;
+            monitor.off('monitor', look);
+            resolve();
+          };
+          monitor.on('monitor', look);
+        }),
+    );
+    await this.#each((node) => node.echo(marker));
+    await Promise.all(arrivals);
   }
 }
 
-/** Of this probe, or of a client that greets the server: not of a request. */
+/** Led to the master of each key. */
+function clusterOf(masters: readonly RedisServer[]): Redis {
+  const { username, password } = masters[0]!.connect({ lazyConnect: true }).options;
+  const nodes = masters.map(({ port }) => ({ host: '127.0.0.1', port }));
+  const cluster = new Cluster(nodes, { redisOptions: { username, password } });
+  cluster.on('error', () => undefined);
+  return cluster as unknown as Redis;
+}
+
+async function* pages(node: Redis, pattern: string): AsyncGenerator<string[]> {
+  let cursor = '0';
+  do {
+    const [next, keys] = await node.scan(cursor, 'MATCH', pattern, 'COUNT', 1_000);
+    yield keys;
+    cursor = next;
+  } while (cursor !== '0');
+}
+
+const clientsOf = async (node: Redis): Promise<string[]> =>
+  String(await node.client('LIST'))
+    .trim()
+    .split('\n');
+
+/** Of this probe, of a client that greets the server, or now and then of a store: not of a request. */
 function isOwn(name: string, args: readonly string[]): boolean {
   if (name === 'echo' && args[0]?.startsWith('probe-')) return true;
-  return ['hello', 'client', 'info', 'monitor', 'select', 'auth'].includes(name);
+  const names = ['hello', 'client', 'info', 'monitor', 'select', 'auth', 'cluster', 'time'];
+  return names.includes(name);
 }

@@ -141,6 +141,7 @@ export function statusOf(code: SessionErrorCode): number {
     case 'SESSION_TOO_LARGE':
       return 413;
     case 'SESSION_STORE_UNAVAILABLE':
+    case 'SESSION_UNCONFIRMED':
     case 'SESSION_FORMAT_UNSUPPORTED':
     case 'SESSION_DAMAGED':
       return 503;

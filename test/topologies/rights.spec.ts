@@ -1,0 +1,52 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { SessionService } from 'nestjs-distributed-session';
+import { until } from '../support/app.js';
+import { Opened } from '../support/opened.js';
+import { RedisCluster } from '../support/redis-cluster.js';
+import { RedisSentinel } from '../support/redis-sentinel.js';
+import type { RedisConnection } from '../support/redis-under-test.js';
+import { documentedInCluster, documentedUser } from '../support/redis-user.js';
+
+const user = (more: readonly string[] = []) => {
+  const documented = documentedUser();
+  return { ...documented, rules: [...documented.rules, ...more] };
+};
+
+// What is refused to the user fails the end of each test: servers remember it.
+describe('an application with no more rights than needed', () => {
+  const opened = new Opened();
+  afterEach(opened.close, 60_000);
+
+  const boot = async (redis: RedisConnection) => {
+    const { app } = await opened.app({ adapter: 'express', session: { redis, maxSessions: 3 } });
+    return app.get(SessionService);
+  };
+  const works = async (sessions: SessionService) => {
+    for (let i = 0; i < 20; i++) await sessions.create({ principal: `user-${i}` });
+    expect(await sessions.forPrincipal('user-7').list()).toHaveLength(1);
+    expect(await sessions.count()).toBe(20);
+    expect(await sessions.revokeAllPrincipals()).toBe(20);
+  };
+
+  it('works in a Cluster with replicas', async () => {
+    const cluster = await RedisCluster.start(3, { replicas: 1, user: user(documentedInCluster()) });
+    opened.add({ close: () => cluster.stop() });
+    await works(await boot(cluster.connection()));
+  }, 60_000);
+
+  it('works by Sentinel, and goes on with the next master', async () => {
+    const sentinelUser = documentedUser('redis-cli -p 26379');
+    const redis = await RedisSentinel.start({ user: user(), sentinelUser });
+    opened.add({ close: () => redis.stop() });
+    const sessions = await boot(redis.connection());
+    await works(sessions);
+    const { handle } = await sessions.create({ principal: 'alice' });
+    const master = await redis.failover();
+    expect(await redis.replicas()).not.toContain(master);
+    const found = () => sessions.find(handle).catch(() => undefined);
+    expect((await until('the next master serves', found))?.principal).toBe('alice');
+    await sessions.forPrincipal('alice').revokeAll();
+    expect(await sessions.count()).toBe(0);
+    expect(await Promise.all(redis.sentinels.map((one) => one.refused()))).toEqual([[], [], []]);
+  }, 60_000);
+});
