@@ -13,6 +13,8 @@ const BUDGET = join(import.meta.dirname, '..', 'budget.json');
  * is 0.35 to 0.5; machines are noisy, and the mistakes that were made so far cost twice as much as all of it.
  */
 const GENEROUS = 0.8;
+/** What costs too much does so each time; a machine that is busy with something else does not. */
+const ATTEMPTS = 3;
 
 /** What is wrong with the library's costs; nothing, if all is well. Less than a minute. */
 export async function smoke(arena: Arena, say: (what: string) => void): Promise<string[]> {
@@ -36,14 +38,16 @@ export async function smoke(arena: Arena, say: (what: string) => void): Promise<
   const load = { workload: 'read', bytes: 1_024, connections: 64, seconds: 1 } as const;
   const names = ['ceiling', 'ours', 'express-session'] as const;
   await withStands(names, 'express', async (stands) => {
-    const { rows } = await compare(arena, 'express', stands, load, 5);
-    const above = (name: string) => rows.find((row) => row.contender === name)!.cpuAbove.median;
-    const [own, other] = [above('ours'), above('express-session')];
-    say(`  ${own.toFixed(1)} µs above no session, express-session ${other.toFixed(1)} µs`);
-    const share = own / other;
-    if (!(share <= GENEROUS)) {
-      problems.push(`a read costs ${share.toFixed(2)} of express-session's, at most ${GENEROUS}`);
+    const shares: string[] = [];
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { rows } = await compare(arena, 'express', stands, load, 5);
+      const above = (name: string) => rows.find((row) => row.contender === name)!.cpuAbove.median;
+      const [own, other] = [above('ours'), above('express-session')];
+      say(`  ${own.toFixed(1)} µs above no session, express-session ${other.toFixed(1)} µs`);
+      if (own / other <= GENEROUS) return;
+      shares.push((own / other).toFixed(2));
     }
+    problems.push(`a read costs ${shares.join(', ')} of express-session's, at most ${GENEROUS}`);
   });
   return problems;
 }
