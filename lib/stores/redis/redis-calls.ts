@@ -142,6 +142,8 @@ export class RedisCalls {
  * is gone, nobody would catch the failure, and it would end the process.
  */
 function calmAsking(client: RedisClient): void {
+  if (!client.nodes || calmed.has(client)) return;
+  calmed.add(client);
   const calm = (node: RedisClient) => {
     const asking = node.asking?.bind(node);
     if (!asking) return;
@@ -151,9 +153,12 @@ function calmAsking(client: RedisClient): void {
       return reply;
     };
   };
-  client.nodes?.('all').forEach(calm);
-  if (client.nodes) (client as RedisConnection).on('+node', calm);
+  client.nodes('all').forEach(calm);
+  (client as RedisConnection).on('+node', calm);
 }
+
+/** Several stores may share a client. */
+const calmed = new WeakSet<RedisClient>();
 
 type Argument = string | number;
 type Send = (command: 'evalsha' | 'eval', text: string, ...args: Argument[]) => Promise<unknown>;
