@@ -43,6 +43,8 @@ export type {
   SessionValue,
   SwitchPrincipalOptions,
 } from './core/session.js';
+export type { RejectionReason, ReplayPolicy, SessionRejection } from './core/rejection.js';
+export type { BindingReport, BoundProperty, OnMismatch } from './core/session-binding.js';
 export type { Clock } from './core/clock.js';
 export type {
   ListedSession,
@@ -108,8 +110,10 @@ export {
 export type {
   ExcludedRoutes,
   RememberMeOptions,
+  SessionBindingOptions,
   SessionCookieOptions,
   SessionDurabilityOptions,
+  SessionEncryptionOptions,
   SessionFeatureOptions,
   SessionModuleOptions,
   SessionModuleOptionsFactory,

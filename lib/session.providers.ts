@@ -5,6 +5,8 @@ import { SessionExceptionFilter } from './access/session-exception.filter.js';
 import { SessionGuard } from './access/session.guard.js';
 import { SessionInterceptor } from './access/session.interceptor.js';
 import type { SessionIdTransport } from './core/session-id-transport.interface.js';
+import type { RejectionReason } from './core/rejection.js';
+import { SessionRecords } from './core/session-records.js';
 import { SessionLifetime } from './core/session-lifetime.js';
 import { SessionLimit } from './core/session-limit.js';
 import { SessionManager } from './core/session-manager.js';
@@ -24,6 +26,8 @@ import type {
   SessionFeatureOptions,
   SessionModuleOptions,
 } from './options/session-module.options.js';
+import { AesRecordSealer } from './security/aes-record.sealer.js';
+import { ClientBinding } from './security/client.binding.js';
 import { Keyring } from './security/keyring.js';
 import { HmacSessionIdSigner } from './security/session-id.signer.js';
 import {
@@ -111,6 +115,7 @@ function createManager(
     onEndFailed: (handle, end) => guard.retries.add(handle, end),
     realm,
     codec: options.codec,
+    records: new SessionRecords(createSealer(options)),
     signer: new HmacSessionIdSigner(new Keyring(options.secrets)),
     lifetime,
     indexes: options.indexes,
@@ -118,10 +123,27 @@ function createManager(
     clock: options.clock,
     maxBytes: options.maxBytes,
     grace: options.regenerateGrace,
+    replayWindow: options.replayWindow,
+    onReplay: options.onReplay,
+    binding: options.binding && new ClientBinding(options.binding),
     validate: options.validate,
-    onRejected: (reason, handle) =>
-      logger.debug(`Session refused: ${reason}${handle ? ` (handle ${handle})` : ''}`),
+    onRejected: (reason, handle) => {
+      // What is merely refused happens to everybody; what follows may be an attack.
+      const level = SUSPICIOUS.has(reason) ? 'warn' : 'debug';
+      logger[level](`Session refused: ${reason}${handle ? ` (handle ${handle})` : ''}`);
+      try {
+        options.onRejected?.({ reason, handle, name: realm });
+      } catch (error) {
+        logger.error(error);
+      }
+    },
   });
+}
+
+const SUSPICIOUS: ReadonlySet<RejectionReason> = new Set(['undecryptable', 'replayed', 'mismatch']);
+
+function createSealer({ encryption }: ResolvedSessionOptions): AesRecordSealer | undefined {
+  return encryption && new AesRecordSealer(new Keyring(encryption.keys), encryption);
 }
 
 function createHost(options: ResolvedSessionOptions, manager: SessionManager): SessionHost {

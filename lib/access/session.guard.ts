@@ -4,6 +4,7 @@ import {
   SessionConflictError,
   SessionForbiddenError,
   SessionRequiredError,
+  SessionStepUpError,
   SessionStoreUnavailableError,
 } from '../core/session.errors.js';
 import type { Session } from '../core/session.js';
@@ -93,6 +94,11 @@ export class SessionGuard implements CanActivate {
     const grants = requirements.filter(isGrant);
     if (grants.some((one) => refusalOf(one, session, by))) this.refuseForbidden(session, context);
     if (!(await this.isAllowed(session, context))) this.refuseForbidden(session, context);
+    if (session.binding.reauthenticate) {
+      throw new SessionStepUpError('The session was brought by another client: log in again.', {
+        maxAge: 0,
+      });
+    }
     for (const requirement of requirements) {
       const refusal = refusalOf(requirement, session, by);
       if (refusal) throw refusal;

@@ -69,11 +69,8 @@ export class SessionInterceptor implements NestInterceptor {
       LiveSession.stateOf(corridor.lane(name).session).onStoreFailure = onStoreFailure;
     }
     if (corridor.state?.loaded && corridor.state.passive && !passive) {
-      corridor.state.passive = false;
-      // Its grants were changed from outside; only now it is known that the request takes a new id along.
-      const { record, outage } = corridor.state;
-      if (record?.header.renew && !outage) return corridor.session.regenerate();
-      return corridor.session.touch();
+      // Only now it is known that the request counts, and takes a new id along if one is due.
+      return corridor.session.use();
     }
     return readsNestsOwnSession(context) ? sessionOf(context) : undefined;
   }

@@ -1,3 +1,4 @@
+import type { BindingReport } from './session-binding.js';
 import type {
   AuthenticateOptions,
   SaveSessionOptions,
@@ -32,6 +33,8 @@ export interface SessionKeeper {
   commit(state: SessionState, options?: SaveSessionOptions): Promise<boolean>;
   touch(state: SessionState): Promise<void>;
   reload(state: SessionState): Promise<void>;
+  use(state: SessionState): Promise<void>;
+  bindingOf(state: SessionState): BindingReport;
 }
 
 /** The face of a session's state. Marks intent and hands over contents; decides nothing. */
@@ -101,6 +104,10 @@ export class LiveSession implements Session {
     return this.#loaded.nextIsLasting;
   }
 
+  get binding(): BindingReport {
+    return this.#keeper.bindingOf(this.#loaded);
+  }
+
   get createdAt(): number {
     return this.#loaded.createdAt;
   }
@@ -164,6 +171,11 @@ export class LiveSession implements Session {
   async load(): Promise<this> {
     if (!this.#state.loaded) await this.#keeper.load(this.#state);
     return this;
+  }
+
+  /** Its client uses it, which was not known when it was loaded. */
+  async use(): Promise<void> {
+    await this.#keeper.use(this.#state);
   }
 
   /** Reads the session again, and gives up what was changed; for express-session's `reload`. */

@@ -4,7 +4,8 @@ import type { SessionClient, SessionGrants } from './session-identity.js';
 import type { SessionIndex } from './session-index.js';
 import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
 import { actingPlace, actorPlace, principalPlace } from './session-places.js';
-import { decodeHead, decodeRecord, type RecordHeader } from './session-record.js';
+import { decodeRecord, type RecordHeader } from './session-record.js';
+import type { SessionRecords } from './session-records.js';
 import { claimsOf, listOf, mustBeLabel } from './session-renewal.js';
 import type { PlacedValue, StoredValue } from './session-store.interface.js';
 import type { Session, SessionGrantOptions } from './session.js';
@@ -46,6 +47,7 @@ export interface ListSessionsOptions {
 /** What sessions of a principal need to know of the request that asks. */
 export interface PrincipalSessionsParts {
   readonly index: SessionIndex;
+  readonly records: SessionRecords;
   readonly lifetime: SessionLifetime;
   readonly now: () => number;
   /** Handle of the session that asks. */
@@ -242,9 +244,9 @@ function bucketOfSuccessor(pointer: StoredValue): string[] {
 /** What stands in a place as it may be shown; `undefined` for what is no session. */
 export function listed(
   { handle, head, remaining }: PlacedValue,
-  { lifetime, now, current }: Omit<PrincipalSessionsParts, 'index'>,
+  { records, lifetime, now, current }: Omit<PrincipalSessionsParts, 'index'>,
 ): ListedSession | undefined {
-  const header = decodeHead(head);
+  const header = records.headerOf(head, handle);
   const at = now();
   if (!header || header.absoluteEnd <= at) return undefined;
   const { identity, createdAt } = header;

@@ -1,7 +1,7 @@
 import type { SessionCodec } from './session-codec.interface.js';
 import type { FlashMessages } from './session-record.js';
 import { jsonSessionCodec } from './json-session.codec.js';
-import { SessionDamagedError } from './session.errors.js';
+import { SessionDamagedError, SessionUnavailableError } from './session.errors.js';
 
 type Data = Record<string, unknown>;
 
@@ -22,6 +22,8 @@ export interface EncodedContents {
   readonly flashText: string;
   /** Operations that are in it; later ones are not. */
   readonly operations?: number;
+  /** Not readable here: the texts are none. */
+  readonly locked?: true | undefined;
 }
 
 /**
@@ -123,7 +125,7 @@ export class SessionChanges {
 
   /** The contents as they would be written, changed or not. */
   encodeAll(): EncodedContents {
-    if (!this.#contents && this.#stored) return this.#stored;
+    if (!this.#contents && this.#stored) return unlocked(this.#stored);
     const { data, flash } = this.#decoded();
     return {
       dataText: this.codec.encode(data),
@@ -180,6 +182,7 @@ export class SessionChanges {
 
   /** Late, when the session was already found: so what cannot be read is an error, and then ended. */
   #decode(stored: EncodedContents): Contents {
+    unlocked(stored);
     try {
       const flash = stored.flashText ? (JSON.parse(stored.flashText) as FlashMessages) : undefined;
       return { data: this.codec.decode(stored.dataText), flash: Object.assign(bare(), flash) };
@@ -225,6 +228,13 @@ export class SessionChanges {
   #textOf(key: string, value: unknown): string {
     return this.codec.encode({ [key]: value });
   }
+}
+
+function unlocked(stored: EncodedContents): EncodedContents {
+  if (!stored.locked) return stored;
+  throw new SessionUnavailableError(
+    'The data of this session are sealed with its id: only a request of its client can read or change them.',
+  );
 }
 
 const bare = <T>(): Record<string, T> => Object.create(null) as Record<string, T>;

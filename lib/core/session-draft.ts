@@ -4,7 +4,8 @@ import type { SessionIdentity } from './session-identity.js';
 import { isLasting } from './session-id.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import { declaredPlace, placesOfIdentity, type Place } from './session-places.js';
-import { encodeLive, nextVersion, type LiveRecord, type RecordHeader } from './session-record.js';
+import { nextVersion, type LiveRecord, type RecordHeader } from './session-record.js';
+import type { SessionRecords } from './session-records.js';
 import type { SessionState } from './session-state.js';
 import type { Standing, StoredValue } from './session-store.interface.js';
 import { SessionTooLargeError } from './session.errors.js';
@@ -28,6 +29,7 @@ export type SessionIndexer = (
 export interface SessionDrafterParts {
   readonly clock: Clock;
   readonly lifetime: SessionLifetime;
+  readonly records: SessionRecords;
   /** Largest stored value, in bytes. */
   readonly maxBytes: number;
   /** Name of these sessions, if the application has several kinds. */
@@ -52,8 +54,8 @@ export interface Draft {
 export class SessionDrafter {
   constructor(private readonly parts: SessionDrafterParts) {}
 
-  /** What a session is going to be under a handle. */
-  async draft(state: SessionState, handle: string): Promise<Draft> {
+  /** What a session is going to be under a handle, and an id where that is known. */
+  async draft(state: SessionState, handle: string, id?: string): Promise<Draft> {
     const { clock, lifetime, maxBytes, validate } = this.parts;
     const { encoded } = state;
     if (encoded && validate) await validate(state.changes.data);
@@ -63,7 +65,7 @@ export class SessionDrafter {
     header.realm = this.parts.realm;
     if (this.parts.indexes) header.declared = this.declared(header.identity, state.changes.data);
     const version = nextVersion(state.record?.version);
-    const value = encodeLive(version, header, contents.flashText, contents.dataText);
+    const value = this.parts.records.encode({ handle, id }, version, header, contents);
     mustFit(value, maxBytes);
     const { flashText, dataText } = contents;
     const record: LiveRecord = { kind: 'live', version, header, flashText, dataText };

@@ -2,8 +2,8 @@ import type { Clock } from './clock.js';
 import { placesOf } from './session-draft.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import type { Place } from './session-places.js';
-import { MAX_HOPS, type SessionReader } from './session-reader.js';
-import { decodeRecord, type LiveRecord } from './session-record.js';
+import type { SessionReader } from './session-reader.js';
+import type { LiveRecord, RetiredRecord } from './session-record.js';
 import { isIndexed, type SessionStore } from './session-store.interface.js';
 import { SessionStoreUnavailableError, SessionUnconfirmedError } from './session.errors.js';
 
@@ -23,6 +23,9 @@ interface Ending {
   /** When it could not be ended, in milliseconds since the epoch. */
   since?: number;
 }
+
+/** Renewals that are followed to the session that goes on: old ids are known for as long as their use is noticed. */
+export const FAMILY_HOPS = 64;
 
 const LOGOUT_UNCONFIRMED =
   'the end of the session is not confirmed, and is tried again for a while';
@@ -61,17 +64,17 @@ export class SessionEnding {
     lifetime.forget(handle, clock.now());
     const seen = known ?? (await this.#recordOf(handle));
     // Where it leads first: should this be interrupted, the way there is not lost.
-    if (seen?.kind === 'retired' && hop < MAX_HOPS) {
+    if (seen?.kind === 'retired' && hop < FAMILY_HOPS) {
       const ended = await this.#endSuccessor(ending, seen.successor, hop);
       await store.delete(handle);
       return ended;
     }
     const leaves = placesIn(seen);
     const value = await store.delete(handle, leaves, { confirm: true });
-    const record = value === undefined ? undefined : decodeRecord(value);
+    const record = value === undefined ? undefined : this.reader.decode(value, handle);
     // It was renewed in between.
     if (record?.kind === 'retired') {
-      return hop < MAX_HOPS && this.#endSuccessor(ending, record.successor, hop);
+      return hop < FAMILY_HOPS && this.#endSuccessor(ending, record.successor, hop);
     }
     const others = placesIn(record).filter((place) => !leaves.includes(place));
     if (others.length > 0) await store.delete(handle, others);
@@ -94,9 +97,9 @@ export class SessionEnding {
   async #recordOf(handle: string) {
     if (!isIndexed(this.parts.store)) return undefined;
     const loaded = await this.parts.store.load(handle);
-    return loaded && decodeRecord(loaded.value);
+    return loaded && this.reader.decode(loaded.value, handle);
   }
 }
 
-const placesIn = (record: ReturnType<typeof decodeRecord>): Place[] =>
+const placesIn = (record: LiveRecord | RetiredRecord | undefined): Place[] =>
   record?.kind === 'live' ? placesOf(record.header) : [];

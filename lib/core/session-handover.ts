@@ -23,6 +23,8 @@ export interface SessionHandoverParts {
   readonly clock: Clock;
   /** For how long a renewed id leads to its successor, in milliseconds. */
   readonly grace: number;
+  /** For how long the use of a renewed id is noticed, in milliseconds. */
+  readonly replayWindow?: number | undefined;
   /** How many sessions a principal may have. */
   readonly limit?: SessionLimit | undefined;
 }
@@ -113,7 +115,7 @@ export class SessionHandover {
 
   /** What is left at the old id. */
   #pointer(state: SessionState, successor: string) {
-    const { signer, clock, grace } = this.parts;
+    const { signer, clock, grace, replayWindow = 0 } = this.parts;
     const { version, header } = state.record!;
     const value = encodeRetired({
       version: nextVersion(version),
@@ -123,7 +125,8 @@ export class SessionHandover {
       privileged: state.renewal?.kind !== 'regenerate',
       ofPrincipal: header.identity !== undefined,
     });
-    return { value, ttl: Math.max(1, grace) };
+    // Beyond that it leads nowhere, and only tells that somebody uses what was given up.
+    return { value, ttl: Math.max(1, grace, replayWindow) };
   }
 }
 

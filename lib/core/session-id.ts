@@ -57,6 +57,10 @@ export function handleOf(id: string): string {
   return DIGITS[high]! + DIGITS[low]! + hash('sha256', id, 'base64url');
 }
 
+/** A digest of an id that tells neither the id nor its handle, 128 bit. */
+export const seedOf = (id: string): string =>
+  hash('sha256', `seed ${id}`, 'base64url').slice(0, 22);
+
 /** Whether a handle is of a lasting session. */
 export const isLasting = (handle: string): boolean => handle[0]! > 'f';
 

@@ -9,8 +9,8 @@ import {
 } from './session-draft.js';
 import { BUCKETS } from './session-id.js';
 import { declaredPlace, idpSessionPlace, PRINCIPAL, type Place } from './session-places.js';
-import { encodeLive, nextVersion, type RecordHeader } from './session-record.js';
-import { MAX_HOPS, type SessionReader } from './session-reader.js';
+import { nextVersion, type LiveRecord, type RecordHeader } from './session-record.js';
+import type { SessionReader } from './session-reader.js';
 import {
   isIndexed,
   type EndedInPlace,
@@ -20,7 +20,7 @@ import {
   type SessionStore,
 } from './session-store.interface.js';
 import { SessionConflictError, SessionUnavailableError } from './session.errors.js';
-import type { SessionEnding } from './session-ending.js';
+import { FAMILY_HOPS, type SessionEnding } from './session-ending.js';
 
 /** By what sessions can be looked for: indexes that the application declared, and `idpSession`. */
 export type SessionQuery = Readonly<Record<string, string>>;
@@ -71,7 +71,7 @@ export class SessionIndex {
 
   /** Ends the session of a handle, if it is this principal's; also one that got a new id since. */
   async endOne(handle: string, principal: string): Promise<boolean> {
-    for (let hop = 0; hop < MAX_HOPS; hop++) {
+    for (let hop = 0; hop < FAMILY_HOPS; hop++) {
       const value = (await this.store.load(handle))?.value;
       const record = value === undefined ? undefined : this.reader.decode(value, handle);
       if (record?.kind === 'live') {
@@ -158,10 +158,11 @@ export class SessionIndex {
       }
       const header = record && amend(record.header);
       if (!record || !header) return false;
-      const { version: expected, flashText, dataText } = record;
-      const data = this.parts.indexes && this.#dataOf(dataText);
+      const { version: expected } = record;
+      const data = this.parts.indexes && this.#dataOf(record);
       if (data) header.declared = this.#drafter.declared(header.identity, data);
-      const amended = encodeLive(nextVersion(expected), header, flashText, dataText);
+      const { records } = this.parts;
+      const amended = records.amend({ handle }, record, nextVersion(expected), header);
       mustFit(amended, this.parts.maxBytes);
       const { lifetime, clock } = this.parts;
       const standing = standingOf(header, clock.now());
@@ -187,9 +188,9 @@ export class SessionIndex {
   }
 
   /** Data that cannot be read is no reason to keep rights that were taken away: its places stay. */
-  #dataOf(text: string): Record<string, unknown> | undefined {
+  #dataOf({ locked, dataText }: LiveRecord): Record<string, unknown> | undefined {
     try {
-      return this.parts.codec.decode(text);
+      return locked ? undefined : this.parts.codec.decode(dataText);
     } catch {
       return undefined;
     }

@@ -12,6 +12,14 @@ export interface SessionLifetimeOptions extends Timeouts {
   readonly touchAfter: number;
   /** Of lasting sessions. @default as of all others */
   readonly rememberMe?: Timeouts;
+  /** How long an id serves before its session gets another one. @default as long as the session lives */
+  readonly renewalTimeout?: number | undefined;
+}
+
+/** Since when a session has its id: since it began, or since a renewal. */
+interface IdAge {
+  readonly createdAt: number;
+  readonly idSince?: number | undefined;
 }
 
 /** Beyond this many remembered touches the oldest half is forgotten; they are then due again. */
@@ -52,6 +60,12 @@ export class SessionLifetime {
     if (this.options.touchAfter === 0) return true;
     const touched = this.lastTouch(handle);
     return touched === undefined || now - touched >= this.options.touchAfter || now < touched;
+  }
+
+  /** True if a session is to get another id. */
+  isRenewalDue({ createdAt, idSince = createdAt }: IdAge, now: number): boolean {
+    const { renewalTimeout } = this.options;
+    return renewalTimeout !== undefined && now - idSince >= renewalTimeout;
   }
 
   /** How long the idle window is that starts now, as far as this node knows the session. */

@@ -4,6 +4,8 @@ import type { SessionCodec } from './session-codec.interface.js';
 import { handleOf, isHandle, isSessionId } from './session-id.js';
 import type { VerifiedToken } from './session-id-signer.interface.js';
 import { PrincipalSessions, listed, type ListedSession } from './principal-sessions.js';
+import type { ReplayPolicy } from './rejection.js';
+import type { BindingReport, ClientTraits } from './session-binding.js';
 import type { SessionClient } from './session-identity.js';
 import { SessionEnding, type SessionEndingParts } from './session-ending.js';
 import { SessionIndex, type SessionQuery } from './session-index.js';
@@ -15,6 +17,14 @@ import type { SaveSessionOptions, Session } from './session.js';
 /** What the manager works with; all of it given from outside. */
 export interface SessionManagerParts extends SessionWriterParts, SessionEndingParts {
   readonly codec: SessionCodec;
+  /** What happens when an id is used that was given up long ago. @default 'refuse' */
+  readonly onReplay?: ReplayPolicy | undefined;
+}
+
+/** What can be told of who sends a request, if anybody asks. */
+export interface RequestingClient {
+  describe(): SessionClient | undefined;
+  traits(): ClientTraits;
 }
 
 /** More tokens than any browser sends are not looked at: each costs a signature. */
@@ -28,18 +38,25 @@ export class SessionManager implements SessionKeeper {
   readonly #index: SessionIndex;
 
   constructor(private readonly parts: SessionManagerParts) {
-    this.#reader = new SessionReader(parts);
+    const end = (handle: string) => this.#ending.end(handle);
+    this.#reader = new SessionReader({
+      ...parts,
+      onReplayed: parts.onReplay === 'end' ? end : undefined,
+      onMismatch: parts.binding?.onMismatch === 'destroy' ? end : undefined,
+    });
     this.#ending = new SessionEnding(parts, this.#reader);
     this.#writer = new SessionWriter(parts, this.#reader, this.#ending);
     this.#index = new SessionIndex(parts.store, this.#reader, this.#ending, parts);
   }
 
   /** The session of a request, from the tokens that came with it. No I/O. */
-  open(tokens: readonly string[], describeClient?: () => SessionClient | undefined): LiveSession {
+  open(tokens: readonly string[], client?: RequestingClient): LiveSession {
     const verified = tokens.length === 0 ? undefined : this.#verify(tokens);
     const state = this.#newState(verified ? { id: verified.id } : {});
     state.staleToken = verified?.stale ?? false;
-    state.describeClient = describeClient;
+    state.describeClient = client?.describe;
+    const { binding } = this.parts;
+    if (binding && client) state.bind = () => binding.of(client.traits());
     return new LiveSession(state, this);
   }
 
@@ -82,6 +99,13 @@ export class SessionManager implements SessionKeeper {
     return this.parts.store.ping();
   }
 
+  /** How far the client of a request is the one that its session began with. */
+  bindingOf({ mismatches }: SessionState): BindingReport {
+    const { binding } = this.parts;
+    const reauthenticate = mismatches.length > 0 && binding?.onMismatch === 'reauthenticate';
+    return { score: binding?.score(mismatches) ?? 0, mismatches, reauthenticate };
+  }
+
   /** Ends the session of a handle; `false` if there was none. */
   async revoke(handle: string): Promise<boolean> {
     return isHandle(handle) && this.#ending.end(handle);
@@ -119,6 +143,7 @@ export class SessionManager implements SessionKeeper {
     const { lifetime } = this.parts;
     return new PrincipalSessions(principal, {
       index: this.#index,
+      records: this.parts.records,
       lifetime,
       now: this.now,
       current,
@@ -131,7 +156,8 @@ export class SessionManager implements SessionKeeper {
     limit: number,
     current: () => string | undefined,
   ): Promise<ListedSession[]> {
-    const parts = { lifetime: this.parts.lifetime, now: this.now, current };
+    const { records, lifetime } = this.parts;
+    const parts = { records, lifetime, now: this.now, current };
     const found = await this.#index.find(query, limit);
     return found.flatMap((placed) => listed(placed, parts) ?? []);
   }
@@ -151,6 +177,10 @@ export class SessionManager implements SessionKeeper {
 
   load(state: SessionState): Promise<void> {
     return this.#reader.load(state);
+  }
+
+  use(state: SessionState): Promise<void> {
+    return this.#reader.use(state);
   }
 
   reload(state: SessionState): Promise<void> {

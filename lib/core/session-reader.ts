@@ -2,7 +2,10 @@ import type { Clock } from './clock.js';
 import type { SessionIdSigner } from './session-id-signer.interface.js';
 import { placesOf, standingOf } from './session-draft.js';
 import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
-import { decodeRecord, type LiveRecord, type RetiredRecord } from './session-record.js';
+import type { RejectionListener } from './rejection.js';
+import type { SessionBinding } from './session-binding.js';
+import type { LiveRecord, RetiredRecord } from './session-record.js';
+import type { SessionRecords } from './session-records.js';
 import { SessionStoreUnavailableError } from './session.errors.js';
 import type { SessionState } from './session-state.js';
 import {
@@ -14,12 +17,10 @@ import {
 import type { Tally } from './outage-counters.js';
 import type { StoreFailurePolicy } from './store-failure.js';
 
-/** Why something that came as a session was refused. */
-export type RejectionReason = 'malformed' | 'ambiguous' | 'damaged' | 'replayed';
-
 /** What reading needs. */
 export interface SessionReaderParts {
   readonly store: SessionStore;
+  readonly records: SessionRecords;
   readonly signer: SessionIdSigner;
   readonly lifetime: SessionLifetime;
   readonly clock: Clock;
@@ -29,11 +30,17 @@ export interface SessionReaderParts {
   readonly onStoreFailure?: StoreFailurePolicy | undefined;
   readonly tally?: Tally | undefined;
   /** Told of what was refused; never gets an id. */
-  readonly onRejected?: ((reason: RejectionReason, handle?: string) => void) | undefined;
+  readonly onRejected?: RejectionListener | undefined;
+  /** What a client must have in common with all of its requests. */
+  readonly binding?: SessionBinding | undefined;
+  /** Ends what another client than its own has brought. */
+  readonly onMismatch?: ((handle: string) => Promise<unknown>) | undefined;
+  /** An id was used that was given up long ago: two have it, and one of them has stolen it. */
+  readonly onReplayed?: ((handle: string) => Promise<unknown>) | undefined;
 }
 
 /** Renewals that one request follows. */
-export const MAX_HOPS = 5;
+const MAX_HOPS = 5;
 
 /** Finds out what the store has for a session, and extends it on the way where that is due. */
 export class SessionReader {
@@ -78,7 +85,10 @@ export class SessionReader {
       state.goOn('anonymous');
       return true;
     }
-    const record = state.onStoreFailure === 'stale' ? this.#recent(state.storedHandle) : undefined;
+    const record =
+      state.onStoreFailure === 'stale'
+        ? this.#recent(state.storedHandle, state.storedId)
+        : undefined;
     if (!record) return false;
     if (tally) tally.servedStale++;
     state.goOn('stale', record);
@@ -86,15 +96,26 @@ export class SessionReader {
   }
 
   /** A session as this node has seen it lately, if it still lives as far as that tells. */
-  #recent(handle: string): LiveRecord | undefined {
+  #recent(handle: string, id: string | undefined): LiveRecord | undefined {
     const { lifetime, clock, realm } = this.parts;
     const now = clock.now();
     const value = lifetime.recent?.get(handle, now);
     const touched = lifetime.lastTouch(handle);
     if (touched !== undefined && now - touched >= lifetime.idleTimeout(handle)) return undefined;
-    const record = value === undefined ? undefined : this.decode(value, handle);
+    const record = value === undefined ? undefined : this.decode(value, handle, id);
     if (record?.kind !== 'live' || record.header.realm !== realm) return undefined;
     return record.header.absoluteEnd > now ? record : undefined;
+  }
+
+  /** The session was read before it was known that its client uses it: makes up for that. */
+  async use(state: SessionState): Promise<void> {
+    state.passive = false;
+    const { record, outage } = state;
+    if (!record || outage) return;
+    const { lifetime, clock } = this.parts;
+    const isDue = record.header.renew || lifetime.isRenewalDue(record.header, clock.now());
+    if (isDue) state.renewUnasked();
+    else await this.touch(state);
   }
 
   /** Starts the idle window anew, if that is due. */
@@ -110,17 +131,22 @@ export class SessionReader {
   }
 
   /** The record of a handle, without counting as activity. */
-  async read(handle: string): Promise<LiveRecord | undefined> {
+  async read(handle: string, id?: string): Promise<LiveRecord | undefined> {
     const loaded = await this.parts.store.load(handle);
-    const record = loaded && this.decode(loaded.value, handle);
+    const record = loaded && this.decode(loaded.value, handle, id);
     if (record?.kind !== 'live' || record.header.realm !== this.parts.realm) return undefined;
     return record.header.absoluteEnd > this.parts.clock.now() ? record : undefined;
   }
 
-  /** A stored value as a record; a damaged one counts as absent, and is reported. */
-  decode(value: StoredValue, handle: string): LiveRecord | RetiredRecord | undefined {
-    const record = decodeRecord(value);
-    if (!record) this.parts.onRejected?.('damaged', handle);
+  /**
+   * A stored value as a record; a damaged one counts as absent, and is reported.
+   *
+   * @param id if it is known: contents may be sealed with it
+   */
+  decode(value: StoredValue, handle: string, id?: string): LiveRecord | RetiredRecord | undefined {
+    const { records, onRejected } = this.parts;
+    const record = records.decode(value, { handle, id });
+    if (!record) onRejected?.(records.sealed ? 'undecryptable' : 'damaged', handle);
     return record;
   }
 
@@ -147,7 +173,7 @@ export class SessionReader {
       touch,
       remaining: state.passive,
     });
-    const record = loaded && this.decode(loaded.value, handle);
+    const record = loaded && this.decode(loaded.value, handle, state.storedId);
     if (record?.kind === 'retired') return this.#meetRetired(state, record, now);
     if (!record || record.header.absoluteEnd <= now) {
       if (record) await store.delete(handle, placesOf(record.header));
@@ -161,6 +187,8 @@ export class SessionReader {
       return true;
     }
     state.adopt(record);
+    if (await this.#isAnothers(state)) return true;
+    if (lifetime.isRenewalDue(record.header, now)) state.renewUnasked();
     lifetime.recent?.seen(handle, (loaded as LoadedValue).value, now);
     if (touch) await this.#extended(state, handle, now, touch);
     else this.#seen(state, handle, now, loaded?.remaining);
@@ -188,17 +216,37 @@ export class SessionReader {
     }
   }
 
+  /** Whether the session was brought by another client, and so has ended. */
+  async #isAnothers(state: SessionState): Promise<boolean> {
+    const { binding, onRejected, onMismatch } = this.parts;
+    const { bound } = state.record?.header ?? {};
+    const client = bound && binding && state.bind?.();
+    if (!client) return false;
+    state.mismatches = binding.mismatches(bound, client);
+    if (state.mismatches.length === 0) return false;
+    const handle = state.storedHandle;
+    onRejected?.('mismatch', handle);
+    if (!onMismatch) return false;
+    await onMismatch(handle);
+    this.#meetNothing(state, handle);
+    return true;
+  }
+
   #meetNothing(state: SessionState, handle: string): void {
     this.parts.lifetime.forget(handle);
     state.tokenChange = 'clear';
     state.startNew();
   }
 
-  #meetRetired(state: SessionState, record: RetiredRecord, now: number): boolean {
+  async #meetRetired(state: SessionState, record: RetiredRecord, now: number): Promise<boolean> {
     const successor = this.successorOf(state, record);
     if (!successor || record.until <= now) {
-      this.parts.onRejected?.('replayed', state.storedHandle);
-      this.#meetNothing(state, state.storedHandle);
+      const handle = state.storedHandle;
+      this.parts.onRejected?.('replayed', handle);
+      // Whoever merely planted an id before a login has not stolen what came of it.
+      const isTheirs = !record.privileged || record.ofPrincipal;
+      if (successor && isTheirs) await this.parts.onReplayed?.(handle);
+      this.#meetNothing(state, handle);
       return true;
     }
     if (record.privileged) {

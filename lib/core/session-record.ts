@@ -34,6 +34,12 @@ export interface RecordHeader {
   renew?: true | undefined;
   /** Name of the sessions that it is one of; absent: those of `forRoot`. */
   realm?: string | undefined;
+  /** Since when it has its id; absent: since it began. */
+  idSince?: number | undefined;
+  /** What its CSRF tokens are made of; absent: it follows from its id, which is the first since the login. */
+  seed?: string | undefined;
+  /** What its client had in common with all of its requests when it began. */
+  bound?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Values kept for the next reader only. */
@@ -45,6 +51,12 @@ export interface LiveRecord {
   readonly header: RecordHeader;
   readonly flashText: string;
   readonly dataText: string;
+  /** The contents as they are stored, if they are sealed. */
+  readonly body?: { readonly version: string; readonly text: string; readonly length: number };
+  /** The contents can only be read with the session's id, which is not known here. */
+  readonly locked?: true | undefined;
+  /** It is to be written again: with a newer key, or sealed at all. */
+  readonly stale?: true | undefined;
 }
 
 /**
@@ -150,12 +162,12 @@ function decodeLive(version: string, value: string, start: number): LiveRecord |
   const headerEnd = value.indexOf('\n', start);
   const flashEnd = headerEnd < 0 ? -1 : value.indexOf('\n', headerEnd + 1);
   if (flashEnd < 0) return undefined;
-  const header = headerOf(value.slice(start, headerEnd), value.length - flashEnd - 1);
-  if (!header) return undefined;
+  const decoded = decodeHeader(value.slice(start, headerEnd));
+  if (decoded?.length !== value.length - flashEnd - 1) return undefined;
   return {
     kind: 'live',
     version,
-    header,
+    header: decoded.header,
     flashText: value.slice(headerEnd + 1, flashEnd),
     dataText: value.slice(flashEnd + 1),
   };
@@ -171,9 +183,12 @@ interface StoredHeader extends StoredIdentity {
   x?: readonly Place[] | undefined;
   w?: true | undefined;
   z?: string | undefined;
+  i?: number | undefined;
+  u?: string | undefined;
+  b?: Readonly<Record<string, string>> | undefined;
 }
 
-function encodeHeader(header: RecordHeader, dataLength: number): string {
+export function encodeHeader(header: RecordHeader, dataLength: number): string {
   const stored: StoredHeader = {
     n: dataLength,
     c: header.createdAt,
@@ -183,29 +198,37 @@ function encodeHeader(header: RecordHeader, dataLength: number): string {
     x: header.declared?.length ? header.declared : undefined,
     w: header.renew,
     z: header.realm,
+    i: header.idSince,
+    u: header.seed,
+    b: header.bound,
   };
   return JSON.stringify(stored);
 }
 
+const isTexts = (value: unknown): value is Record<string, string> =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.values(value).every((one) => typeof one === 'string');
+
 /** The header of a stored value of which only the beginning is there; `undefined` if it is none. */
 export function decodeHead(head: string): RecordHeader | undefined {
   if (kindOf(head) !== LIVE) return undefined;
-  return headerOf(head.slice(VERSION_LENGTH + 1));
+  return decodeHeader(head.slice(VERSION_LENGTH + 1))?.header;
 }
 
-function headerOf(text: string, dataLength?: number): RecordHeader | undefined {
+/** A header, and the length of the data that it belongs to. */
+export function decodeHeader(text: string): { header: RecordHeader; length: number } | undefined {
   let stored: StoredHeader;
   try {
     stored = JSON.parse(text) as StoredHeader;
   } catch {
     return undefined;
   }
-  if (dataLength !== undefined && stored?.n !== dataLength) return undefined;
   if (!Number.isFinite(stored?.c) || !Number.isFinite(stored.e) || !Number.isFinite(stored.s)) {
     return undefined;
   }
   if (stored.p !== undefined && typeof stored.p !== 'string') return undefined;
-  return {
+  const header: RecordHeader = {
     createdAt: stored.c,
     absoluteEnd: stored.e,
     savedAt: stored.s,
@@ -213,5 +236,9 @@ function headerOf(text: string, dataLength?: number): RecordHeader | undefined {
     declared: Array.isArray(stored.x) ? stored.x : undefined,
     renew: stored.w === true || undefined,
     realm: stored.z,
+    idSince: Number.isFinite(stored.i) ? stored.i : undefined,
+    seed: typeof stored.u === 'string' ? stored.u : undefined,
+    bound: isTexts(stored.b) ? stored.b : undefined,
   };
+  return { header, length: stored.n };
 }

@@ -1,7 +1,15 @@
 import { commitPlan, type CommitPlan } from './commit-plan.js';
 import { SessionChanges, type EncodedContents } from './session-changes.js';
+import type { BoundProperty } from './session-binding.js';
 import type { SessionCodec } from './session-codec.interface.js';
-import { bucketOf, bucketOfHandle, handleOf, isLasting, newSessionId } from './session-id.js';
+import {
+  bucketOf,
+  bucketOfHandle,
+  handleOf,
+  isLasting,
+  newSessionId,
+  seedOf,
+} from './session-id.js';
 import type { SessionClient, SessionIdentity } from './session-identity.js';
 import type { LiveRecord, RecordHeader } from './session-record.js';
 import { combined, REGENERATE, type Renewal } from './session-renewal.js';
@@ -54,6 +62,10 @@ export class SessionState {
   renewal: Renewal | undefined;
   /** Tells what is known about who asks, when a session is authenticated. */
   describeClient: (() => SessionClient | undefined) | undefined;
+  /** Tells what its client has in common with all of its requests, when a session begins. */
+  bind: (() => Readonly<Record<string, string>> | undefined) | undefined;
+  /** In what its client differs from the one that the session began with. */
+  mismatches: readonly BoundProperty[] = [];
   tokenChange: TokenChange = 'keep';
   idleEnd: number;
   lastAccessedAt: number;
@@ -131,6 +143,12 @@ export class SessionState {
     return identity;
   }
 
+  /** What its CSRF tokens are made of: the same for all ids since the login, and not found out from any. */
+  get seed(): string | undefined {
+    const id = this.record ? this.#id : this.id;
+    return this.record?.header.seed ?? (id === undefined ? undefined : seedOf(id));
+  }
+
   get createdAt(): number {
     return this.record?.header.createdAt ?? this.openedAt;
   }
@@ -148,7 +166,14 @@ export class SessionState {
     if (this.abandoned) return false;
     // It compares with what is stored, and that is about to change.
     if (this.committing) return true;
-    return this.destroyed || this.renewal !== undefined || this.changes.mayDiffer;
+    return (
+      this.destroyed || this.renewal !== undefined || this.isOutdated || this.changes.mayDiffer
+    );
+  }
+
+  /** It is to be written again as it is: sealed, or with the newest key. */
+  get isOutdated(): boolean {
+    return this.record?.stale === true && this.outage === undefined;
   }
 
   /** What a commit is to do now; leaves in {@link encoded} what it has to write. */
@@ -162,21 +187,25 @@ export class SessionState {
       destroyed: dead,
       renewal: this.renewal?.kind,
       empty: this.renewal?.kind === 'start-over' && this.changes.isEmpty,
-      changed: this.encoded !== undefined || (this.required && !this.record),
+      changed: this.encoded !== undefined || this.isOutdated || (this.required && !this.record),
     });
   }
 
   /** The header to write. Activity never moves `authenticatedAt` nor the absolute end. */
   header(now: number, absoluteEnd: number): RecordHeader {
     const { kind } = this.renewal ?? {};
+    const before = this.record?.header;
+    const beginsAnew = kind === 'authenticate' || kind === 'start-over';
     return {
       createdAt: kind === 'start-over' ? now : this.createdAt,
-      absoluteEnd:
-        kind === 'authenticate' || kind === 'start-over' ? absoluteEnd : this.absoluteEnd,
+      absoluteEnd: beginsAnew ? absoluteEnd : this.absoluteEnd,
       savedAt: now,
       identity: this.identityAt(now),
-      declared: this.record?.header.declared,
-      renew: this.renewal ? undefined : this.record?.header.renew,
+      declared: before?.declared,
+      renew: this.renewal ? undefined : before?.renew,
+      idSince: this.renewal && before ? now : before?.idSince,
+      seed: beginsAnew ? undefined : this.renewal ? this.seed : before?.seed,
+      bound: beginsAnew || !before ? this.bind?.() : before.bound,
     };
   }
 
@@ -185,15 +214,18 @@ export class SessionState {
     this.record = record;
     this.supersededBy = undefined;
     if (this.staleToken) this.tokenChange = 'set';
-    // Only a request of its client can take a new id along.
-    if (record.header.renew && !this.passive && this.#id !== undefined && !this.renewal) {
-      this.renew(REGENERATE);
-    }
+    if (record.header.renew) this.renewUnasked();
     this.changes.rebase(record);
+  }
+
+  /** Continues under a new id. Only a request of its client can take one along. */
+  renewUnasked(): void {
+    if (!this.passive && this.#id !== undefined && !this.renewal) this.renew(REGENERATE);
   }
 
   /** The record was written as intended. */
   written(record: LiveRecord, encoded: EncodedContents): void {
+    if (this.renewal?.kind === 'authenticate') this.mismatches = [];
     this.record = record;
     this.supersededBy = undefined;
     this.changes.stored(encoded);
@@ -244,6 +276,7 @@ export class SessionState {
   /** The id that came is worth nothing: the session begins as a new one. */
   startNew(): void {
     this.record = undefined;
+    this.mismatches = [];
     this.#id = undefined;
     this.#handle = undefined;
     this.changes.rebase(undefined);

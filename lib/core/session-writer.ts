@@ -120,7 +120,7 @@ export class SessionWriter {
 
   async #create(state: SessionState): Promise<boolean> {
     const { id, handle } = state;
-    const draft = await this.#drafter.draft(state, handle);
+    const draft = await this.#drafter.draft(state, handle, id);
     if (!(await this.#handover.store(handle, draft))) {
       state.takeOtherId();
       return false;
@@ -132,7 +132,7 @@ export class SessionWriter {
 
   async #save(state: SessionState, options: SaveSessionOptions): Promise<boolean> {
     const before = state.record!;
-    const draft = await this.#drafter.draft(state, state.storedHandle);
+    const draft = await this.#drafter.draft(state, state.storedHandle, state.storedId);
     const outcome = await this.parts.store.save(state.storedHandle, draft.value, {
       expected: before.version,
       ...(!state.passive && { ttl: draft.ttl }),
@@ -149,7 +149,7 @@ export class SessionWriter {
   async #replace(state: SessionState, options: SaveSessionOptions): Promise<boolean> {
     const { nextId } = state;
     const oldHandle = state.storedHandle;
-    const draft = await this.#drafter.draft(state, handleOf(nextId));
+    const draft = await this.#drafter.draft(state, handleOf(nextId), nextId);
     const outcome = await this.#handover.replace(state, draft, handleOf(nextId));
     if (outcome.status === 'taken') {
       state.takeOtherId();
@@ -191,7 +191,7 @@ export class SessionWriter {
     options: SaveSessionOptions,
   ): Promise<boolean> {
     if (options.ifUnchanged) throw new SessionConflictError();
-    const record = this.reader.decode(current, state.storedHandle);
+    const record = this.reader.decode(current, state.storedHandle, state.storedId);
     const now = this.parts.clock.now();
     if (!record || (record.kind === 'live' && record.header.absoluteEnd <= now)) {
       return this.#meetGone(state);
@@ -241,7 +241,7 @@ export class SessionWriter {
     const successor = state.supersededBy;
     if (successor === undefined || state.renewal?.kind !== 'authenticate') return false;
     state.supersededBy = undefined;
-    const record = await this.reader.read(handleOf(successor));
+    const record = await this.reader.read(handleOf(successor), successor);
     const [there, here] = [record?.header.identity, state.identityAt(this.parts.clock.now())];
     if (!record || !there || !here || !isSameIdentity(there, here)) return false;
     if (isLasting(handleOf(successor)) !== state.nextIsLasting) return false;
@@ -255,7 +255,7 @@ export class SessionWriter {
   async #confirm(state: SessionState, { version: expected }: LiveRecord): Promise<void> {
     const { store } = this.parts;
     if (!store.confirms) return;
-    const draft = await this.#drafter.draft(state, state.storedHandle);
+    const draft = await this.#drafter.draft(state, state.storedHandle, state.storedId);
     const { value, ttl } = draft;
     const options = { expected, ttl, confirm: true };
     const { status } = await store.save(state.storedHandle, value, options);

@@ -146,8 +146,8 @@ export class SessionUnconfirmedError extends SessionStoreUnavailableError {
 /** A record written by a newer version of this library; it is left as it is (HTTP 503). */
 export class SessionFormatError extends SessionError {
   readonly code = 'SESSION_FORMAT_UNSUPPORTED';
-  constructor() {
-    super('The session was written in a newer record format: upgrade this node.');
+  constructor(message = 'The session was written in a newer record format: upgrade this node.') {
+    super(message);
   }
 }
 

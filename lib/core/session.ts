@@ -1,3 +1,4 @@
+import type { BindingReport } from './session-binding.js';
 import type { SessionClient } from './session-identity.js';
 
 /**
@@ -108,6 +109,11 @@ export interface Session {
   readonly label: string | undefined;
   /** Whether it is a lasting session. */
   readonly rememberMe: boolean;
+  /**
+   * How far the client of this request is the one that the session began with, by the option `binding`; a
+   * score of 0 without it. For an application's own policy: such as a further factor above some score.
+   */
+  readonly binding: BindingReport;
   /** When it began, in milliseconds since the epoch. */
   readonly createdAt: number;
   /** When the principal was last authenticated, in milliseconds since the epoch; neither activity nor {@link elevate} moves it. */

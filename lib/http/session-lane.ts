@@ -8,7 +8,7 @@ import type { SessionManager } from '../core/session-manager.js';
 import { SessionStoreUnavailableError } from '../core/session.errors.js';
 import type { SessionState } from '../core/session-state.js';
 import type { SessionPolicy } from '../options/session-module.options.js';
-import { clientOfRequest } from './client-of-request.js';
+import { clientOfRequest, traitsOfRequest } from './client-of-request.js';
 import { SessionAccounts } from './session-accounts.js';
 
 /** What the sessions of one name have in common: an application may have several names. */
@@ -145,6 +145,10 @@ export class SessionLane {
   }
 
   #openWith(tokens: readonly string[]): LiveSession {
-    return this.parts.manager.open(tokens, () => clientOfRequest(this.request));
+    const { request } = this;
+    return this.parts.manager.open(tokens, {
+      describe: () => clientOfRequest(request),
+      traits: () => traitsOfRequest(request),
+    });
   }
 }

@@ -14,6 +14,11 @@ import { SessionOptionsError } from '../core/session.errors.js';
 import { assuranceOf } from '../core/assurance.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
 import type { Durability } from '../stores/redis/redis-client.js';
+import {
+  completeSecurity,
+  securityContradictions,
+  type ResolvedSecurityOptions,
+} from './resolve-security-options.js';
 import { validatorOf } from './schema-validation.js';
 import type {
   ExcludedRoutes,
@@ -43,7 +48,7 @@ export interface CookieAttributes {
 }
 
 /** Options as the rest of the library reads them: complete, checked, in milliseconds, frozen. */
-export interface ResolvedSessionOptions {
+export interface ResolvedSessionOptions extends ResolvedSecurityOptions {
   readonly redis: SessionModuleOptions['redis'];
   readonly store: 'redis' | 'memory' | SessionStore;
   /** The memory store was not asked for by name. */
@@ -64,9 +69,7 @@ export interface ResolvedSessionOptions {
   readonly assurance: (factors: readonly string[]) => number;
   readonly policy: SessionPolicy | undefined;
   readonly accounts: number;
-  readonly regenerateGrace: number;
   readonly keyPrefix: string;
-  readonly secrets: readonly string[];
   readonly cookie: CookieAttributes;
   readonly transports: readonly (TransportName | SessionIdTransport)[];
   readonly validate: ReturnType<typeof validatorOf>;
@@ -134,6 +137,7 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
     ),
     logoutRetry: toMilliseconds(options.logoutRetry ?? '1m') as number,
     ...usual,
+    ...completeSecurity(options, idleTimeout),
     rememberMe: Object.freeze(timeouts(options.rememberMe ?? {}, preset ?? lasting)),
     touchAfter: touchAfter as number,
     maxSessions: options.maxSessions ?? Infinity,
@@ -142,9 +146,7 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
     assurance: options.assurance ?? assuranceOf,
     policy: options.policy,
     accounts: options.accounts ?? 1,
-    regenerateGrace: toMilliseconds(options.regenerateGrace ?? '30s') as number,
     keyPrefix: options.keyPrefix ?? 'sess',
-    secrets: Object.freeze(options.secret === undefined ? [] : [options.secret].flat()),
     cookie: completeCookie(options.cookie, feature),
     transports: Object.freeze([options.transport ?? ('cookie' as const)].flat()),
     validate: validatorOf(options.schema),
@@ -189,7 +191,7 @@ function contradictionsOf(
   resolved: ResolvedSessionOptions,
   environment: string | undefined,
 ): string[] {
-  const problems: string[] = [];
+  const problems = securityContradictions(options, resolved, resolved.absoluteTimeout);
   const unless = (right: boolean, problem: string) => right || problems.push(problem);
 
   const { idleTimeout, absoluteTimeout, touchAfter } = resolved;

@@ -2,6 +2,8 @@ import type { ExecutionContext, MiddlewareConsumer, Type } from '@nestjs/common'
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Clock } from '../core/clock.js';
 import type { Duration } from '../core/duration.js';
+import type { ReplayPolicy, SessionRejection } from '../core/rejection.js';
+import type { OnMismatch } from '../core/session-binding.js';
 import type { SessionCodec } from '../core/session-codec.interface.js';
 import type { SessionIndexer } from '../core/session-draft.js';
 import type { SessionIdTransport } from '../core/session-id-transport.interface.js';
@@ -74,6 +76,42 @@ export interface SessionDurabilityOptions {
   timeout?: Duration;
   /** It must be on disk, at the master and as many replicas (`WAITAOF`, from Redis 7.2 on). @default false */
   fsync?: boolean;
+}
+
+/** How sessions are encrypted in the store. */
+export interface SessionEncryptionOptions {
+  /** Of a list, the first encrypts and all decrypt. At least 32 characters each. @default `secret` */
+  keys?: string | readonly string[];
+  /**
+   * `'keys'`: who has the store and not the keys reads nothing. `'store-blind'`: the session's contents
+   * need its id as well, which only its client has; so they can be read and changed in requests of its
+   * client only. Lists and everything that ends sessions work all the same.
+   *
+   * @default 'keys'
+   */
+  mode?: 'keys' | 'store-blind';
+  /** Sessions from before encryption count, and are encrypted when they are used. @default false: they count as absent */
+  acceptPlain?: boolean;
+}
+
+/** To what sessions are tied. */
+export interface SessionBindingOptions {
+  /** The kind of browser and system, without versions. @default true */
+  userAgent?: boolean;
+  /**
+   * The network: so many leading bits, such as `'/24'` for IPv4, `'/64'` for IPv6 or `'/24,/64'`, or what a
+   * function makes of an address.
+   *
+   * @default true: '/24,/64'
+   */
+  address?: boolean | string | ((address: string) => string);
+  /**
+   * What becomes of it then: `'log'`, only noticed (`session.binding`, `onRejected`); `'reauthenticate'`,
+   * guards ask for another login; `'destroy'`, the session ends.
+   *
+   * @default 'log'
+   */
+  onMismatch?: OnMismatch;
 }
 
 /** Names of the timeouts that NIST SP 800-63B-4 asks for, by authenticator assurance level. */
@@ -196,8 +234,44 @@ export interface SessionModuleOptions {
    * @default the smaller of '60s' and a tenth of `idleTimeout`
    */
   touchAfter?: Duration;
-  /** For how long requests in flight with a regenerated id reach its successor. @default '30s' */
+  /**
+   * A session in use gets a new id this often, so that a stolen one is soon worth nothing. Requests in
+   * flight follow for `regenerateGrace`.
+   *
+   * @default none: new ids at authentication and changes of privilege only
+   */
+  renewalTimeout?: Duration;
+  /** For how long requests in flight with a renewed id reach its successor. @default '30s' */
   regenerateGrace?: Duration;
+  /**
+   * For how long the use of a renewed id is noticed after the grace, as `replayed` in `onRejected`: about 250
+   * bytes in the store for each renewal. `0`: not at all.
+   *
+   * @default `idleTimeout`
+   */
+  replayWindow?: Duration;
+  /**
+   * What happens then: the request is refused, or the session that goes on ends as well, for its user
+   * and for whoever stole it. A client that lost the answer with its new id looks the same.
+   *
+   * @default 'refuse'
+   */
+  onReplay?: ReplayPolicy;
+  /**
+   * Encrypts what is stored of sessions (AES-256-GCM). `true`: under keys made of `secret`. What was
+   * encrypted under a later key of the list is encrypted anew when it is used.
+   *
+   * @default false
+   */
+  encryption?: boolean | SessionEncryptionOptions;
+  /** Notices sessions that are brought by another client than the one they began with. @default none */
+  binding?: SessionBindingOptions;
+  /**
+   * Told of what came as a session and was refused. Must not throw; its promise is not waited for.
+   *
+   * @default logged: `undecryptable`, `replayed` and `mismatch` as warnings, all else for debugging
+   */
+  onRejected?: (rejection: SessionRejection) => unknown;
   /** First part of every key in Redis. @default 'sess' */
   keyPrefix?: string;
   /**

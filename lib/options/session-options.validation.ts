@@ -1,72 +1,27 @@
-import { ValidateBy, ValidateIf, validateSync, type ValidationArguments } from 'class-validator';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { toMilliseconds } from '../core/duration.js';
+import { REPLAY_POLICIES } from '../core/rejection.js';
 import { STORE_FAILURE_POLICIES } from '../core/store-failure.js';
+import {
+  areSecrets,
+  asList,
+  boolean,
+  Check,
+  duration,
+  hasMethods,
+  isCount,
+  isObject,
+  oneOf,
+  violations,
+} from './option-check.js';
+import { BindingRules, EncryptionRules } from './security-options.validation.js';
 import { problemsOfRedis, USABLE } from './redis-options.validation.js';
 import type { SessionModuleOptions } from './session-module.options.js';
-
-/** Optional, and if given it must pass; the message says what is wrong and how to mend it. */
-function Check(remedy: string, validate: (value: unknown) => boolean): PropertyDecorator {
-  const check = ValidateBy({
-    name: 'option',
-    validator: {
-      validate,
-      defaultMessage: (args?: ValidationArguments) =>
-        `${args?.property} ${described(args?.value, args?.property)}: ${remedy}`,
-    },
-  });
-  return (target, property) => {
-    ValidateIf((_, value) => value !== undefined)(target, property);
-    check(target, property);
-  };
-}
-
-/** A wrong value as it may be shown: never one that could be a secret. */
-function described(value: unknown, property: string | undefined): string {
-  if (property === 'secret' || property === 'redis') return 'cannot be used';
-  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
-    return `is ${JSON.stringify(value)}`;
-  }
-  if (value === null) return 'is null';
-  return Array.isArray(value) ? 'is a list that does not fit' : `is of type ${typeof value}`;
-}
-
-const oneOf = (...allowed: unknown[]) =>
-  [
-    `use ${allowed.map((value) => JSON.stringify(value)).join(' or ')}`,
-    (value: unknown) => allowed.includes(value),
-  ] as const;
-
-const boolean = oneOf(true, false);
-
-const LONGEST = 10 * 365 * 86_400_000;
-
-function duration(least: number, example: string) {
-  return [
-    `use a duration such as '${example}', or milliseconds, of at least ${least} ms and at most ten years`,
-    (value: unknown) => {
-      const milliseconds = toMilliseconds(value) ?? -1;
-      return milliseconds >= least && milliseconds <= LONGEST;
-    },
-  ] as const;
-}
 
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const DOMAIN = /^\.?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/i;
 const PATH = /^\/[\x20-\x3a\x3c-\x7e]*$/;
 const PREFIX = /^[\x21-\x7a|~]{1,64}$/;
 const TRANSPORTS: readonly unknown[] = ['cookie', 'x-auth-token', 'authorization'];
-const KNOWN_SECRETS = /^(.)\1*$|secret|change[-_ ]?me|keyboard cat|password|your[-_ ]/i;
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-const hasMethods = (value: unknown, ...names: string[]): boolean =>
-  isObject(value) && names.every((name) => typeof value[name] === 'function');
-function isCount(value: unknown): boolean {
-  return Number.isInteger(value) && (value as number) >= 1;
-}
-
-const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [value]);
 
 const cookieName = [
   "use letters, digits and ! # $ % & ' * + - . ^ _ ` | ~",
@@ -123,6 +78,8 @@ class DurabilityRules {
   @Check(...boolean)
   fsync?: unknown;
 }
+
+const isEncryption = (value: unknown): boolean => typeof value === 'boolean' || isObject(value);
 
 class ModuleRules {
   /** Its parts are judged by themselves. */
@@ -204,6 +161,24 @@ class ModuleRules {
   )
   secret?: unknown;
 
+  @Check('use true, or an object with keys, mode and acceptPlain', isEncryption)
+  encryption?: unknown;
+
+  @Check(...duration(1_000, '15m'))
+  renewalTimeout?: unknown;
+
+  @Check(...duration(0, '30m'))
+  replayWindow?: unknown;
+
+  @Check(...oneOf(...REPLAY_POLICIES))
+  onReplay?: unknown;
+
+  @Check('use an object with userAgent, address and onMismatch', isObject)
+  binding?: unknown;
+
+  @Check('use a function (rejection) => void', (v) => typeof v === 'function')
+  onRejected?: unknown;
+
   @Check('use an object of cookie options', isObject)
   cookie?: unknown;
 
@@ -251,23 +226,13 @@ export function problemsOf(options: SessionModuleOptions): string[] {
     ['cookie', new CookieRules()],
     ['rememberMe', new RememberMeRules()],
     ['durability', new DurabilityRules()],
+    ['encryption', new EncryptionRules()],
+    ['binding', new BindingRules()],
   ] as const) {
     const group = options[name];
     if (isObject(group)) problems.push(...violations(rules, group, `${name}.`));
   }
   return problems;
-}
-
-function violations(rules: object, values: object, prefix: string): string[] {
-  const known = new Set(Object.keys(rules));
-  const unknown = Object.keys(values).filter((name) => !known.has(name));
-  const errors = validateSync(Object.assign(rules, values), { forbidUnknownValues: false });
-  return [
-    ...unknown.map((name) => `${prefix}${name} is no option: use ${[...known].join(', ')}`),
-    ...errors.flatMap((error) =>
-      Object.values(error.constraints ?? {}).map((message) => prefix + message),
-    ),
-  ];
 }
 
 /** An arrow function has no prototype, and so is no class. */
@@ -285,14 +250,6 @@ function areIndexes(value: unknown): boolean {
   return Object.entries(value).every(
     ([name, indexer]) =>
       /^[\w-]{1,64}$/.test(name) && name !== 'idpSession' && typeof indexer === 'function',
-  );
-}
-
-function areSecrets(value: unknown): boolean {
-  const secrets = asList(value);
-  if (secrets.length === 0 || new Set(secrets).size !== secrets.length) return false;
-  return secrets.every(
-    (secret) => typeof secret === 'string' && secret.length >= 32 && !KNOWN_SECRETS.test(secret),
   );
 }
 

@@ -3,7 +3,7 @@ import type { SessionIdSigner, VerifiedToken } from '../core/session-id-signer.i
 import { isSessionId } from '../core/session-id.js';
 import { Hmac } from './hmac.js';
 import type { Keyring } from './keyring.js';
-import { openWithId, sealWithId } from './sealer.js';
+import { openWithId, sealWithId } from './successor.sealer.js';
 
 const ID_LENGTH = 44;
 const TOKEN_LENGTH = ID_LENGTH + 1 + 43;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { newSessionId } from '../../lib/core/session-id.js';
 import { Keyring } from '../../lib/security/keyring.js';
-import { openWithId, sealWithId } from '../../lib/security/sealer.js';
+import { openWithId, sealWithId } from '../../lib/security/successor.sealer.js';
 import { HmacSessionIdSigner } from '../../lib/security/session-id.signer.js';
 
 const OLD = 'older-Jd93kd02kdLs93kfj3kdlsk39f';

@@ -2,6 +2,7 @@ import { FakeClock } from 'nestjs-distributed-session/testing';
 import { jsonSessionCodec } from '../../lib/core/json-session.codec.js';
 import { LiveSession } from '../../lib/core/live-session.js';
 import { SessionLifetime } from '../../lib/core/session-lifetime.js';
+import { SessionRecords } from '../../lib/core/session-records.js';
 import { SessionManager, type SessionManagerParts } from '../../lib/core/session-manager.js';
 import type {
   CreateOptions,
@@ -136,6 +137,7 @@ export class World {
     const options = { ...this.options, ...more };
     const { idleTimeout = 30 * MINUTE, absoluteTimeout = 24 * HOUR, touchAfter = MINUTE } = options;
     return new SessionManager({
+      records: new SessionRecords(),
       store: this.store,
       codec: jsonSessionCodec,
       signer: new HmacSessionIdSigner(new Keyring(options.secrets ?? [])),

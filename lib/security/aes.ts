@@ -1,0 +1,47 @@
+import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto';
+
+const NONCE = 12;
+const TAG = 16;
+
+// One call into the random source serves many nonces.
+const pool = Buffer.allocUnsafeSlow(NONCE * 256);
+let used = pool.length;
+
+function writeNonce(target: Buffer): void {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  used += pool.copy(target, 0, used, used + NONCE);
+}
+
+/**
+ * Encrypts a text by AES-256-GCM (NIST SP 800-38D): nonce, ciphertext and tag, in base64url.
+ *
+ * @param context has to be the same when it is opened
+ */
+export function sealText(key: Buffer, text: string, context = ''): string {
+  const nonce = Buffer.allocUnsafe(NONCE);
+  writeNonce(nonce);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce);
+  cipher.setAAD(Buffer.from(context));
+  const sealed = cipher.update(text, 'utf8');
+  return Buffer.concat([nonce, sealed, cipher.final(), cipher.getAuthTag()]).toString('base64url');
+}
+
+/** Reads what {@link sealText} wrote; `undefined` if the key or the context is another, or it was altered. */
+export function openText(key: Buffer, sealed: string, context = ''): string | undefined {
+  const bytes = Buffer.from(sealed, 'base64url');
+  if (bytes.length < NONCE + TAG) return undefined;
+  const nonce = bytes.subarray(0, NONCE);
+  const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG });
+  decipher.setAAD(Buffer.from(context));
+  decipher.setAuthTag(bytes.subarray(-TAG));
+  const plain = decipher.update(bytes.subarray(NONCE, -TAG));
+  try {
+    decipher.final();
+  } catch {
+    return undefined;
+  }
+  return plain.toString('utf8');
+}
