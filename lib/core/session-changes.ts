@@ -47,8 +47,9 @@ export class SessionChanges {
 
   /** The live attributes. */
   get data(): Data {
+    const { data } = this.#decoded();
     this.#handedOut = true;
-    return this.#decoded().data;
+    return data;
   }
 
   get isEmpty(): boolean {

@@ -10,7 +10,7 @@ import {
   type SwitchPrincipalOptions,
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
-import { ADAPTERS, type TestApp, type TestAppOptions } from '../support/app.js';
+import { ADAPTERS, changedByHandle, type TestApp, type TestAppOptions } from '../support/app.js';
 import { type HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
@@ -690,34 +690,37 @@ describe.each(ADAPTERS)('whose a session is, on %s', (adapter) => {
         await redis.stop();
       });
 
-      it('is extended by its own idle timeout, whichever node it is used on', async () => {
-        const options = { ...remembering, store: undefined, redis: redis.connection() };
-        const [one, two] = [await start(options), await start(options)];
-        const client = browse(one);
-        const { handle } = await login(client, { rememberMe: true });
-        const [key] = (await probe.keys(`*:s:${handle}`)) as [string];
-        const onTwo = opened.browser(two, client.jar);
-        const left = async () => (await probe.client.pttl(key)) / DAY;
-        expect(await left()).toBeGreaterThan(6.99);
-        // Its touch is due at the node that has not seen it yet, which must not take it for a usual one.
-        await probe.client.pexpire(key, 3 * DAY);
-        expect((await onTwo.get('/me')).json).toMatchObject({ rememberMe: true });
-        expect(await left()).toBeGreaterThan(6.99);
-        for (const use of [
-          () => onTwo.post('/write'),
-          () => sessionsIn(two).touch(handle),
-          () => sessionsIn(two).update(handle, (session) => session.set('seen', true)),
-        ]) {
-          await use();
+      changedByHandle(
+        'is extended by its own idle timeout, whichever node it is used on',
+        async () => {
+          const options = { ...remembering, store: undefined, redis: redis.connection() };
+          const [one, two] = [await start(options), await start(options)];
+          const client = browse(one);
+          const { handle } = await login(client, { rememberMe: true });
+          const [key] = (await probe.keys(`*:s:${handle}`)) as [string];
+          const onTwo = opened.browser(two, client.jar);
+          const left = async () => (await probe.client.pttl(key)) / DAY;
           expect(await left()).toBeGreaterThan(6.99);
-          expect(await left()).toBeLessThanOrEqual(7);
-        }
-        await probe.client.pexpire(key, 3 * DAY);
-        expect((await onTwo.get('/glance')).json).toMatchObject({ rememberMe: true });
-        expect(await left()).toBeLessThanOrEqual(3);
-        expect(await sessionsIn(two).touch(handle)).toBe(true);
-        expect(await left()).toBeGreaterThan(6.99);
-      });
+          // Its touch is due at the node that has not seen it yet, which must not take it for a usual one.
+          await probe.client.pexpire(key, 3 * DAY);
+          expect((await onTwo.get('/me')).json).toMatchObject({ rememberMe: true });
+          expect(await left()).toBeGreaterThan(6.99);
+          for (const use of [
+            () => onTwo.post('/write'),
+            () => sessionsIn(two).touch(handle),
+            () => sessionsIn(two).update(handle, (session) => session.set('seen', true)),
+          ]) {
+            await use();
+            expect(await left()).toBeGreaterThan(6.99);
+            expect(await left()).toBeLessThanOrEqual(7);
+          }
+          await probe.client.pexpire(key, 3 * DAY);
+          expect((await onTwo.get('/glance')).json).toMatchObject({ rememberMe: true });
+          expect(await left()).toBeLessThanOrEqual(3);
+          expect(await sessionsIn(two).touch(handle)).toBe(true);
+          expect(await left()).toBeGreaterThan(6.99);
+        },
+      );
     });
   });
 

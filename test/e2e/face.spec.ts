@@ -43,7 +43,14 @@ import {
   type SessionModuleOptionsFactory,
   type SessionStore,
 } from 'nestjs-distributed-session';
-import { ADAPTERS, SECRET, startApp, type TestApp, type TestAppOptions } from '../support/app.js';
+import {
+  ADAPTERS,
+  changedByHandle,
+  SECRET,
+  startApp,
+  type TestApp,
+  type TestAppOptions,
+} from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { NEST } from '../support/nest.js';
 import { RedisProbe } from '../support/redis-probe.js';
@@ -540,7 +547,7 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
       expect(seen.map(({ json }) => json.data)).toEqual(clients.map(() => ({ current: 5 })));
     });
 
-    it('works outside of requests', async () => {
+    changedByHandle('works outside of requests', async () => {
       const { app } = await start({ session: { redis: server.connection() } });
       const sessions = app.get(SessionService);
       expect(sessions.current()).toBeUndefined();

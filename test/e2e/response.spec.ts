@@ -171,7 +171,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
 it('gives sessions to an application context without HTTP', async () => {
   class Worker {}
   const logger = new TestLogger();
-  const imports = [SessionModule.forRoot({ redis: gate.connection })];
+  const imports = [SessionModule.forRoot({ ...encrypted(), redis: gate.connection })];
   const app = await NestFactory.createApplicationContext(
     { module: Worker, imports },
     { logger, abortOnError: false },

@@ -1,3 +1,4 @@
+import { it } from '@jest/globals';
 import type {
   DynamicModule,
   ForwardReference,
@@ -23,6 +24,12 @@ export const ADAPTERS: readonly AdapterName[] = ['express', 'fastify'];
 
 /** Long enough and no dictionary word, as the options ask for. */
 export const SECRET = 'x8Jd93kd02kdLs93kfj3kdlsk39fkslw0';
+
+/** How records are encrypted in this run; `undefined`: not, but where a test says so. */
+export const ENCRYPTION = process.env.SESSION_ENCRYPTION as 'keys' | 'store-blind' | undefined;
+
+/** A test that reads or changes data by a session's handle, which cannot be done where only its id opens them. */
+export const changedByHandle = ENCRYPTION === 'store-blind' ? it.skip : it;
 
 type Import = Type | DynamicModule | Promise<DynamicModule> | ForwardReference;
 
@@ -62,7 +69,10 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   }
   const module: DynamicModule = {
     module: TestAppModule,
-    imports: [...(options.imports ?? []), ...(session ? [SessionModule.forRoot(session)] : [])],
+    imports: [
+      ...(options.imports ?? []),
+      ...(session ? [SessionModule.forRoot({ ...encrypted(), ...session })] : []),
+    ],
     controllers: options.controllers ?? [],
     providers: options.providers ?? [],
   };
@@ -87,6 +97,11 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
     expectNoIds('the log', logger.texts());
   };
   return { app, port, logger, close };
+}
+
+/** What a run says that is to be done with encryption. */
+export function encrypted(): Pick<SessionModuleOptions, 'encryption'> {
+  return ENCRYPTION === undefined ? {} : { encryption: { keys: SECRET, mode: ENCRYPTION } };
 }
 
 /** Keeps what an application logs instead of printing it. */

@@ -21,6 +21,7 @@ export async function usableIdsIn(client: Redis): Promise<{ places: string[]; ha
   const places = [...texts].flatMap(([key, value]) => [
     ...(hasId(key, handles) ? [`the key ${key}`] : []),
     ...(hasId(value, handles) ? [`the value of ${key}`] : []),
+    ...(process.env.SESSION_ENCRYPTION && legible(key, value) ? [`${key}, which is legible`] : []),
   ]);
   return { places, handles: [...handles] };
 }
@@ -37,6 +38,15 @@ export function noteHandles(handles: readonly string[]): void {
   const file = process.env.SESSION_HANDLES_FILE;
   if (file && handles.length > 0) appendFileSync(file, handles.join('\n') + '\n');
 }
+
+/**
+ * Records of which anything can be read, in a run with encryption: of a sealed one there is nothing but its
+ * version, and letters that say nothing.
+ */
+const legible = (key: string, value: string): boolean =>
+  key.includes(':s:') &&
+  value[14] === '1' &&
+  !/^[0-9a-f]{8}[\w-]{6}1\*[\w-]+\n\+?[\w-]+$/.test(value);
 
 function hasId(text: string, handles: ReadonlySet<string>): boolean {
   for (const [run] of text.matchAll(RUNS)) {

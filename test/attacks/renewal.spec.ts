@@ -1,0 +1,267 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Controller, Get, HttpCode, Post } from '@nestjs/common';
+import {
+  PassiveSession,
+  RequireSession,
+  Session,
+  SessionService,
+  type SessionModuleOptions,
+  type SessionRejection,
+} from 'nestjs-distributed-session';
+import { FakeClock } from 'nestjs-distributed-session/testing';
+import { handleOf } from '../../lib/core/session-id.js';
+import { ADAPTERS, type TestApp } from '../support/app.js';
+import type { HttpClient } from '../support/http-client.js';
+import { Opened } from '../support/opened.js';
+import { RedisProbe } from '../support/redis-probe.js';
+import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
+
+const COOKIE = '__Host-session';
+const MINUTE = 60_000;
+
+@Controller()
+class Shop {
+  @Post('visit') @HttpCode(200) visit(@Session() session: Session) {
+    session.increment('visits');
+  }
+
+  @Post('login') @HttpCode(200) async login(@Session() session: Session) {
+    await session.authenticate('alice');
+  }
+
+  @Post('logout') @HttpCode(204) async logout(@Session() session: Session) {
+    await session.destroy();
+  }
+
+  @RequireSession() @Post('count') @HttpCode(200) count(@Session() session: Session) {
+    return { count: session.increment('count') };
+  }
+
+  @RequireSession() @Get('me') me(@Session() session: Session) {
+    const { principal, expiresAt, createdAt } = session;
+    return { principal, count: session.get('count'), expiresAt, createdAt };
+  }
+
+  @RequireSession() @PassiveSession() @Get('poll') poll() {
+    return {};
+  }
+}
+
+describe.each(ADAPTERS)('ids that are renewed, on %s', (adapter) => {
+  const opened = new Opened();
+  let redis: RedisUnderTest;
+  let probe: RedisProbe;
+  let clock: FakeClock;
+  let rejected: SessionRejection[];
+
+  beforeAll(async () => {
+    redis = await startRedis();
+    probe = await RedisProbe.start(redis);
+  });
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    rejected = [];
+  });
+
+  afterEach(async () => {
+    await opened.close();
+    await probe.flush();
+  });
+
+  afterAll(async () => {
+    await probe?.stop();
+    await redis?.stop();
+  });
+
+  const node = (session: SessionModuleOptions = {}): Promise<TestApp> =>
+    opened.app({
+      adapter,
+      controllers: [Shop],
+      session: {
+        clock,
+        idleTimeout: '2h',
+        onRejected: (one) => rejected.push(one),
+        ...session,
+        redis: redis.connection(),
+      },
+    });
+
+  const loggedIn = async (app: TestApp): Promise<HttpClient> => {
+    const browser = opened.browser(app);
+    expect((await browser.post('/login')).status).toBe(200);
+    return browser;
+  };
+  const idOf = (browser: HttpClient) => browser.jar.get(COOKIE)!;
+  const withId = (app: TestApp, id: string) => opened.browser(app, [[COOKIE, id]]);
+  const live = async () => (await probe.liveRecords()).size;
+
+  it('a session in use gets a new id when its time has come, and keeps everything else', async () => {
+    const app = await node({ renewalTimeout: '15m' });
+    const browser = await loggedIn(app);
+    await browser.post('/count');
+    const first = idOf(browser);
+    const before = (await browser.get('/me')).json;
+    clock.advance(14 * MINUTE);
+    expect((await browser.get('/me')).setCookie).toEqual([]);
+    clock.advance(MINUTE);
+    const answer = await browser.get('/me');
+    expect(answer.json).toMatchObject({ principal: 'alice', count: 1 });
+    expect(answer.json.createdAt).toBe(before.createdAt);
+    expect(answer.headers['cache-control']).toBe('no-store');
+    expect(idOf(browser)).not.toBe(first);
+    expect(await live()).toBe(1);
+    // From now on it counts anew.
+    clock.advance(14 * MINUTE);
+    expect((await browser.get('/me')).setCookie).toEqual([]);
+    clock.advance(MINUTE);
+    expect((await browser.get('/me')).setCookie).toHaveLength(1);
+  });
+
+  it('without it an id serves as long as its session', async () => {
+    const browser = await loggedIn(await node());
+    clock.advance(90 * MINUTE);
+    expect((await browser.get('/me')).setCookie).toEqual([]);
+  });
+
+  it('does not move the absolute end', async () => {
+    const app = await node({ renewalTimeout: '15m', absoluteTimeout: '2h' });
+    const browser = await loggedIn(app);
+    const end = (await browser.get('/me')).json.expiresAt;
+    for (let i = 0; i < 7; i++) {
+      clock.advance(16 * MINUTE);
+      expect((await browser.get('/me')).json.expiresAt).toBe(end);
+    }
+    clock.advance(16 * MINUTE);
+    expect((await browser.get('/me')).status).toBe(401);
+  });
+
+  it.each(['lazy', 'eager'] as const)(
+    'polling renews nothing, and what counts as activity does (loading: %s)',
+    async (loading) => {
+      const browser = await loggedIn(await node({ renewalTimeout: '15m', loading }));
+      clock.advance(20 * MINUTE);
+      expect((await browser.get('/poll')).setCookie).toEqual([]);
+      expect((await browser.get('/me')).setCookie).toHaveLength(1);
+    },
+  );
+
+  it('outside of requests nothing is renewed: nobody could take the new id along', async () => {
+    const app = await node({ renewalTimeout: '15m' });
+    const browser = await loggedIn(app);
+    clock.advance(20 * MINUTE);
+    const sessions = app.app.get(SessionService);
+    const handle = handleOf(idOf(browser));
+    await sessions.update(handle, (session) => void session.set('job', true));
+    const found = await sessions.get(idOf(browser));
+    found?.set('job', false);
+    expect(await found?.save()).toBe(true);
+    expect((await sessions.find(handle))?.handle).toBe(handle);
+  });
+
+  it('50 requests at once with the old id, over two nodes, end up in one successor and lose nothing', async () => {
+    const apps = [await node({ renewalTimeout: '15m' }), await node({ renewalTimeout: '15m' })];
+    const browser = await loggedIn(apps[0]!);
+    const old = idOf(browser);
+    clock.advance(20 * MINUTE);
+    const clients = Array.from({ length: 50 }, (_, i) => withId(apps[i % 2]!, old));
+    const answers = await Promise.all(clients.map((client) => client.post('/count')));
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+    expect(new Set(clients.map(idOf)).size).toBe(1);
+    expect(idOf(clients[0]!)).not.toBe(old);
+    expect(await live()).toBe(1);
+    expect((await clients[0]!.get('/me')).json.count).toBe(50);
+  });
+
+  describe('an id that was given up', () => {
+    const renewed = async (app: TestApp) => {
+      const browser = await loggedIn(app);
+      const old = idOf(browser);
+      clock.advance(20 * MINUTE);
+      await browser.get('/me');
+      expect(idOf(browser)).not.toBe(old);
+      return { browser, old };
+    };
+
+    it('leads on for the grace, and is refused and noticed after it', async () => {
+      const app = await node({ renewalTimeout: '15m', replayWindow: '1h' });
+      const { browser, old } = await renewed(app);
+      const [key] = (await probe.keys(`*${handleOf(old)}`)) as [string];
+      const ttl = await probe.client.pttl(key);
+      expect(ttl).toBeGreaterThan(55 * MINUTE);
+      expect(ttl).toBeLessThanOrEqual(60 * MINUTE);
+      clock.advance(29_000);
+      const late = withId(app, old);
+      expect((await late.get('/me')).status).toBe(200);
+      expect(idOf(late)).toBe(idOf(browser));
+
+      clock.advance(1_000);
+      const answer = await withId(app, old).get('/me');
+      expect(answer.status).toBe(401);
+      expect(rejected).toEqual([{ reason: 'replayed', handle: handleOf(old) }]);
+      expect(app.logger.texts('warn').join()).toContain('replayed');
+      // Its user is not troubled.
+      expect((await browser.get('/me')).status).toBe(200);
+    });
+
+    it('is not kept for that if nobody wants to know', async () => {
+      const app = await node({ renewalTimeout: '15m', replayWindow: 0, regenerateGrace: '1s' });
+      const { old } = await renewed(app);
+      const [key] = (await probe.keys(`*${handleOf(old)}`)) as [string];
+      expect(await probe.client.pttl(key)).toBeLessThanOrEqual(1_000);
+    });
+
+    it("ends the session that goes on, with onReplay: 'end', however often that was renewed since", async () => {
+      const app = await node({ renewalTimeout: '15m', onReplay: 'end', idleTimeout: '12h' });
+      const { browser, old } = await renewed(app);
+      for (let i = 0; i < 12; i++) {
+        clock.advance(20 * MINUTE);
+        expect((await browser.get('/me')).setCookie).toHaveLength(1);
+      }
+      expect((await withId(app, old).get('/me')).status).toBe(401);
+      expect(rejected).toEqual([{ reason: 'replayed', handle: handleOf(old) }]);
+      expect((await browser.get('/me')).status).toBe(401);
+      expect(await live()).toBe(0);
+    });
+
+    it('that was planted before a login ends nothing: its owner has stolen nothing', async () => {
+      const app = await node({ onReplay: 'end' });
+      const victim = opened.browser(app);
+      await victim.post('/visit');
+      const planted = idOf(victim);
+      await victim.post('/login');
+      clock.advance(MINUTE);
+      expect((await withId(app, planted).get('/me')).status).toBe(401);
+      expect(rejected).toEqual([{ reason: 'replayed', handle: handleOf(planted) }]);
+      expect((await victim.get('/me')).status).toBe(200);
+    });
+
+    it('that was logged in, and is used after another login, ends that one', async () => {
+      const app = await node({ onReplay: 'end' });
+      const victim = await loggedIn(app);
+      const stolen = idOf(victim);
+      await victim.post('/login');
+      clock.advance(MINUTE);
+      expect((await withId(app, stolen).get('/me')).status).toBe(401);
+      expect((await victim.get('/me')).status).toBe(401);
+    });
+
+    it('tells of a logout nothing, and undoes none', async () => {
+      const app = await node({ renewalTimeout: '15m', onReplay: 'end' });
+      const { browser, old } = await renewed(app);
+      await browser.post('/logout');
+      expect((await withId(app, old).get('/me')).status).toBe(401);
+      clock.advance(MINUTE);
+      expect((await withId(app, old).get('/me')).status).toBe(401);
+      expect(await live()).toBe(0);
+    });
+
+    it('ends with its session if an administrator revokes it by the handle that was listed before', async () => {
+      const app = await node({ renewalTimeout: '15m' });
+      const { browser, old } = await renewed(app);
+      clock.advance(MINUTE);
+      expect(await app.app.get(SessionService).revoke(handleOf(old))).toBe(true);
+      expect((await browser.get('/me')).status).toBe(401);
+    });
+  });
+});
