@@ -29,6 +29,9 @@ export {
   RequireRole,
   type AnyOrAll,
 } from './access/require.decorators.js';
+export { CsrfToken, SkipCsrf } from './access/csrf.decorators.js';
+export { SessionCsrfGuard } from './access/csrf.guard.js';
+export { Logout, type ClearSiteData, type LogoutOptions } from './access/logout.decorators.js';
 export { SessionGuard } from './access/session.guard.js';
 export { SessionInterceptor } from './access/session.interceptor.js';
 export type { SessionAccount, SessionAccounts } from './http/session-accounts.js';
@@ -44,6 +47,7 @@ export type {
   SwitchPrincipalOptions,
 } from './core/session.js';
 export type { RejectionReason, ReplayPolicy, SessionRejection } from './core/rejection.js';
+export type { DeviceStatus } from './core/session-device.js';
 export type { BindingReport, BoundProperty, OnMismatch } from './core/session-binding.js';
 export type { Clock } from './core/clock.js';
 export type {
@@ -88,8 +92,11 @@ export {
 } from './core/session-store.interface.js';
 export {
   SessionConflictError,
+  SessionCsrfError,
   SessionDamagedError,
   SessionDataError,
+  SessionDeviceError,
+  SessionDeviceSkippedError,
   SessionEndedError,
   SessionError,
   SessionForbiddenError,
@@ -110,10 +117,8 @@ export {
 export type {
   ExcludedRoutes,
   RememberMeOptions,
-  SessionBindingOptions,
   SessionCookieOptions,
   SessionDurabilityOptions,
-  SessionEncryptionOptions,
   SessionFeatureOptions,
   SessionModuleOptions,
   SessionModuleOptionsFactory,
@@ -122,6 +127,12 @@ export type {
   TimeoutPreset,
   TransportName,
 } from './options/session-module.options.js';
+export type {
+  SessionBindingOptions,
+  SessionCsrfOptions,
+  SessionDeviceOptions,
+  SessionEncryptionOptions,
+} from './options/session-security.options.js';
 export {
   MemorySessionStore,
   type MemoryStoreOptions,

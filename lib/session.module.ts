@@ -11,6 +11,7 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { SessionCsrfGuard } from './access/csrf.guard.js';
 import { SessionGuard } from './access/session.guard.js';
 import type { SessionStore } from './core/session-store.interface.js';
 import { SessionOptionsError } from './core/session.errors.js';
@@ -63,6 +64,7 @@ const mounted = new WeakSet<object>();
   exports: [
     SessionService,
     SessionGuard,
+    SessionCsrfGuard,
     SESSION_STORE,
     SESSION_OPTIONS,
     SESSION_MODULE_OPTIONS,

@@ -2,6 +2,7 @@ import { Logger, type FactoryProvider, type Provider } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { SessionExceptionFilter } from './access/session-exception.filter.js';
+import { SessionCsrfGuard } from './access/csrf.guard.js';
 import { SessionGuard } from './access/session.guard.js';
 import { SessionInterceptor } from './access/session.interceptor.js';
 import type { SessionIdTransport } from './core/session-id-transport.interface.js';
@@ -14,6 +15,8 @@ import { RecentSessions, type RecentValue } from './core/store-failure.js';
 import type { SessionStore } from './core/session-store.interface.js';
 import { SessionOptionsError } from './core/session.errors.js';
 import { CookieTransport } from './http/cookie.transport.js';
+import { DeviceEndpoint } from './http/device-endpoint.js';
+import { DeviceSessions } from './http/device-sessions.js';
 import { AuthorizationTransport, HeaderTransport } from './http/header.transport.js';
 import { SessionHost } from './http/session-host.js';
 import type { SessionLaneParts } from './http/session-lane.js';
@@ -28,6 +31,8 @@ import type {
 } from './options/session-module.options.js';
 import { AesRecordSealer } from './security/aes-record.sealer.js';
 import { ClientBinding } from './security/client.binding.js';
+import { DeviceProofReader } from './security/device-proof.js';
+import { DeviceTickets } from './security/device-tickets.js';
 import { Keyring } from './security/keyring.js';
 import { HmacSessionIdSigner } from './security/session-id.signer.js';
 import {
@@ -62,6 +67,7 @@ export const sessionProviders: Provider[] = [
   { provide: SessionHost, useFactory: createHost, inject: [SESSION_OPTIONS, SessionManager] },
   SessionService,
   SessionGuard,
+  SessionCsrfGuard,
   { provide: APP_INTERCEPTOR, useClass: SessionInterceptor },
   { provide: APP_FILTER, useClass: SessionExceptionFilter },
 ];
@@ -140,14 +146,36 @@ function createManager(
   });
 }
 
-const SUSPICIOUS: ReadonlySet<RejectionReason> = new Set(['undecryptable', 'replayed', 'mismatch']);
+const SUSPICIOUS: ReadonlySet<RejectionReason> = new Set([
+  'undecryptable',
+  'replayed',
+  'mismatch',
+  'unproven',
+]);
 
 function createSealer({ encryption }: ResolvedSessionOptions): AesRecordSealer | undefined {
   return encryption && new AesRecordSealer(new Keyring(encryption.keys), encryption);
 }
 
-function createHost(options: ResolvedSessionOptions, manager: SessionManager): SessionHost {
-  return new SessionHost(createLane(options, manager), options, options.keyPrefix);
+async function createHost(
+  options: ResolvedSessionOptions,
+  manager: SessionManager,
+): Promise<SessionHost> {
+  const now = () => options.clock.now();
+  const devices = createDevices(options, now);
+  const endpoint = devices && new DeviceEndpoint(devices, await DeviceProofReader.create(), now);
+  const lane = createLane(options, manager);
+  const channels = devices ? [...lane.channels, `cookie ${devices.cookieName}`] : lane.channels;
+  return new SessionHost({ ...lane, channels, devices }, options, options.keyPrefix, endpoint);
+}
+
+function createDevices(
+  { deviceBound, cookie, secrets, regenerateGrace }: ResolvedSessionOptions,
+  now: () => number,
+): DeviceSessions | undefined {
+  if (!deviceBound) return undefined;
+  const tickets = new DeviceTickets(new Keyring(secrets));
+  return new DeviceSessions({ ...deviceBound, grace: regenerateGrace, tickets, cookie, now });
 }
 
 function createLane(
@@ -155,7 +183,7 @@ function createLane(
   manager: SessionManager,
   name?: string,
 ): SessionLaneParts {
-  const { assurance, policy, accounts: max, cookie } = options;
+  const { assurance, policy, csrf, accounts: max, cookie } = options;
   const now = () => options.clock.now();
   const transports = options.transports.map((transport): SessionIdTransport => {
     if (transport === 'cookie') return new CookieTransport(cookie, now);
@@ -169,7 +197,7 @@ function createLane(
     one === 'cookie' ? `cookie ${cookie.name}` : one,
   );
   if (parking) channels.push(`cookie ${parked.name}`);
-  return { name, manager, transports, channels, parking, assurance, policy };
+  return { name, manager, transports, channels, parking, csrf, assurance, policy };
 }
 
 /** What `SessionModule.forFeature` consists of. */
@@ -265,9 +293,10 @@ async function openFeature(
   };
 }
 
-/** What concerns requests as such or the store of forRoot, and is said once. */
+/** What concerns requests as such, browsers or the store of forRoot, and is said once. */
 const NOT_INHERITED = {
   durability: undefined,
+  deviceBound: undefined,
   forRoutes: undefined,
   exclude: undefined,
   loading: undefined,

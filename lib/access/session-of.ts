@@ -95,7 +95,8 @@ export function laneOf(context: ExecutionContext, name?: string): SessionLane {
  * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) where there is no session
  */
 export async function sessionOf(context: ExecutionContext, name?: string): Promise<LiveSession> {
-  const { session } = laneOf(context, name);
+  const lane = laneOf(context, name);
+  const { session } = lane;
   const state = LiveSession.stateOf(session);
   if (!state.loaded) {
     const { passive, onStoreFailure } = traitsOf(context);
@@ -103,5 +104,6 @@ export async function sessionOf(context: ExecutionContext, name?: string): Promi
     if (onStoreFailure) state.onStoreFailure = onStoreFailure;
     await session.load();
   }
+  if (state.device === 'unproven') lane.welcome(state);
   return session;
 }

@@ -1,4 +1,5 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { LiveSession } from '../core/live-session.js';
 import { isGrant, refusalOf } from '../core/session-requirement.js';
 import {
   SessionConflictError,
@@ -36,6 +37,7 @@ export class SessionGuard implements CanActivate {
       // A class and its method may both ask for the guard.
       const pass = [this, context.getHandler(), context.getClass()];
       if (lane.hasPassed(...pass)) return true;
+      if (session.device === 'unproven') throw lane.refuseDevice(LiveSession.stateOf(session));
       if (!(await this.isAuthenticated(session, context))) {
         // A 401 would say that nobody is logged in, which is not known.
         if (session.outage) {

@@ -1,4 +1,5 @@
 import type { BindingReport } from './session-binding.js';
+import type { DeviceStatus } from './session-device.js';
 import type {
   AuthenticateOptions,
   SaveSessionOptions,
@@ -9,6 +10,7 @@ import type {
   SwitchPrincipalOptions,
 } from './session.js';
 import {
+  SessionDeviceError,
   SessionEndedError,
   SessionNotLoadedError,
   SessionRequiredError,
@@ -106,6 +108,10 @@ export class LiveSession implements Session {
 
   get binding(): BindingReport {
     return this.#keeper.bindingOf(this.#loaded);
+  }
+
+  get device(): DeviceStatus | undefined {
+    return this.#loaded.device;
   }
 
   get createdAt(): number {
@@ -247,7 +253,8 @@ export class LiveSession implements Session {
   }
 
   get #identity(): SessionIdentity | undefined {
-    return this.#loaded.identity;
+    // A stolen cookie says nothing of whose session it is.
+    return this.device === 'unproven' ? undefined : this.#loaded.identity;
   }
 
   async #renew(by: () => Renewal, { ofSomebody = false } = {}): Promise<void> {
@@ -259,6 +266,7 @@ export class LiveSession implements Session {
         'A session found by its handle cannot get a new id: only a request of its client can.',
       );
     }
+    if (ofSomebody && this.device === 'unproven') throw new SessionDeviceError();
     if (ofSomebody && !this.#identity) {
       if (this.outage === undefined) throw new SessionRequiredError();
       // Whether somebody is logged in is not known.

@@ -19,6 +19,13 @@ export interface TransportResponse {
 
 /** Where a session's token comes from and goes to. */
 export interface SessionIdTransport {
+  /**
+   * Only a script of the application sends the token, such as in a header of its own; no browser does so
+   * by itself. Then no other site can make one send it, and `SessionCsrfGuard` lets pass what came this way.
+   *
+   * @default false
+   */
+  readonly explicit?: boolean;
   /** All tokens that came this way; usually none or one. */
   read(request: TransportRequest): readonly string[];
   /**

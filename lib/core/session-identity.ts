@@ -79,13 +79,15 @@ export function decodeIdentity(stored: StoredIdentity): SessionIdentity | undefi
     factors: stored.f ?? NO_FACTORS,
     claims: stored.q ?? NO_CLAIMS,
     authenticatedAt: stored.a ?? 0,
-    label: stored.l,
-    clientKind: stored.t,
-    idpSession: stored.d,
+    label: textOrNothing(stored.l),
+    clientKind: textOrNothing(stored.t),
+    idpSession: textOrNothing(stored.d),
     client: Array.isArray(k) ? clientOf(k) : undefined,
     actor: o && decodeIdentity(o),
   };
 }
+
+const textOrNothing = (value: unknown) => (typeof value === 'string' ? value : undefined);
 
 function clientOf([address, browser, os, device]: readonly (string | null)[]): SessionClient {
   return {

@@ -4,8 +4,9 @@ import type { SessionCodec } from './session-codec.interface.js';
 import { handleOf, isHandle, isSessionId } from './session-id.js';
 import type { VerifiedToken } from './session-id-signer.interface.js';
 import { PrincipalSessions, listed, type ListedSession } from './principal-sessions.js';
-import type { ReplayPolicy } from './rejection.js';
+import type { RejectionReason, ReplayPolicy } from './rejection.js';
 import type { BindingReport, ClientTraits } from './session-binding.js';
+import type { SessionDevice } from './session-device.js';
 import type { SessionClient } from './session-identity.js';
 import { SessionEnding, type SessionEndingParts } from './session-ending.js';
 import { SessionIndex, type SessionQuery } from './session-index.js';
@@ -23,8 +24,10 @@ export interface SessionManagerParts extends SessionWriterParts, SessionEndingPa
 
 /** What can be told of who sends a request, if anybody asks. */
 export interface RequestingClient {
-  describe(): SessionClient | undefined;
-  traits(): ClientTraits;
+  readonly describe: () => SessionClient | undefined;
+  readonly traits: () => ClientTraits;
+  /** Whether it is the device that a session is bound to; absent: sessions are bound to none. */
+  readonly proves?: ((device: SessionDevice) => boolean) | undefined;
 }
 
 /** More tokens than any browser sends are not looked at: each costs a signature. */
@@ -55,6 +58,7 @@ export class SessionManager implements SessionKeeper {
     const state = this.#newState(verified ? { id: verified.id } : {});
     state.staleToken = verified?.stale ?? false;
     state.describeClient = client?.describe;
+    state.provesDevice = client?.proves;
     const { binding } = this.parts;
     if (binding && client) state.bind = () => binding.of(client.traits());
     return new LiveSession(state, this);
@@ -104,6 +108,16 @@ export class SessionManager implements SessionKeeper {
     const { binding } = this.parts;
     const reauthenticate = mismatches.length > 0 && binding?.onMismatch === 'reauthenticate';
     return { score: binding?.score(mismatches) ?? 0, mismatches, reauthenticate };
+  }
+
+  /** A session was brought by another device than its own. */
+  refuseDevice(state: SessionState): void {
+    this.parts.onRejected?.('unproven', state.storedHandle);
+  }
+
+  /** What came as a session, or along with one, was refused by somebody else. */
+  rejected(reason: RejectionReason, handle?: string): void {
+    this.parts.onRejected?.(reason, handle);
   }
 
   /** Ends the session of a handle; `false` if there was none. */

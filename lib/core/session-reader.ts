@@ -24,6 +24,8 @@ export interface SessionReaderParts {
   readonly signer: SessionIdSigner;
   readonly lifetime: SessionLifetime;
   readonly clock: Clock;
+  /** Largest session in the store, in bytes. */
+  readonly maxBytes: number;
   /** Name of these sessions, if the application has several kinds. */
   readonly realm?: string | undefined;
   /** What becomes of a request while the store does not answer. @default 'reject' */
@@ -41,6 +43,8 @@ export interface SessionReaderParts {
 
 /** Renewals that one request follows. */
 const MAX_HOPS = 5;
+/** A record that is so many times larger than any may be was not written here, nor before the limit was lowered. */
+const FAR_TOO_LARGE = 16;
 
 /** Finds out what the store has for a session, and extends it on the way where that is due. */
 export class SessionReader {
@@ -144,7 +148,12 @@ export class SessionReader {
    * @param id if it is known: contents may be sealed with it
    */
   decode(value: StoredValue, handle: string, id?: string): LiveRecord | RetiredRecord | undefined {
-    const { records, onRejected } = this.parts;
+    const { records, onRejected, maxBytes } = this.parts;
+    // Taking it apart would hold up everybody else.
+    if (value.length > maxBytes * FAR_TOO_LARGE) {
+      onRejected?.('damaged', handle);
+      return undefined;
+    }
     const record = records.decode(value, { handle, id });
     if (!record) onRejected?.(records.sealed ? 'undecryptable' : 'damaged', handle);
     return record;

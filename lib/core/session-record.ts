@@ -1,4 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import {
+  decodeDevice,
+  encodeDevice,
+  type SessionDevice,
+  type StoredDevice,
+} from './session-device.js';
 import { isHandle } from './session-id.js';
 import {
   decodeIdentity,
@@ -40,6 +46,8 @@ export interface RecordHeader {
   seed?: string | undefined;
   /** What its client had in common with all of its requests when it began. */
   bound?: Readonly<Record<string, string>> | undefined;
+  /** The device that it is bound to: only who has that device's key may use it. */
+  device?: SessionDevice | undefined;
 }
 
 /** Values kept for the next reader only. */
@@ -186,6 +194,7 @@ interface StoredHeader extends StoredIdentity {
   i?: number | undefined;
   u?: string | undefined;
   b?: Readonly<Record<string, string>> | undefined;
+  g?: StoredDevice | undefined;
 }
 
 export function encodeHeader(header: RecordHeader, dataLength: number): string {
@@ -201,6 +210,7 @@ export function encodeHeader(header: RecordHeader, dataLength: number): string {
     i: header.idSince,
     u: header.seed,
     b: header.bound,
+    g: header.device && encodeDevice(header.device),
   };
   return JSON.stringify(stored);
 }
@@ -228,6 +238,9 @@ export function decodeHeader(text: string): { header: RecordHeader; length: numb
     return undefined;
   }
   if (stored.p !== undefined && typeof stored.p !== 'string') return undefined;
+  const device = decodeDevice(stored.g);
+  // Were it merely left out, anybody could use the session.
+  if (stored.g !== undefined && !device) return undefined;
   const header: RecordHeader = {
     createdAt: stored.c,
     absoluteEnd: stored.e,
@@ -239,6 +252,7 @@ export function decodeHeader(text: string): { header: RecordHeader; length: numb
     idSince: Number.isFinite(stored.i) ? stored.i : undefined,
     seed: typeof stored.u === 'string' ? stored.u : undefined,
     bound: isTexts(stored.b) ? stored.b : undefined,
+    device,
   };
   return { header, length: stored.n };
 }

@@ -2,6 +2,7 @@ import { commitPlan, type CommitPlan } from './commit-plan.js';
 import { SessionChanges, type EncodedContents } from './session-changes.js';
 import type { BoundProperty } from './session-binding.js';
 import type { SessionCodec } from './session-codec.interface.js';
+import type { DeviceStatus, SessionDevice } from './session-device.js';
 import {
   bucketOf,
   bucketOfHandle,
@@ -66,6 +67,10 @@ export class SessionState {
   bind: (() => Readonly<Record<string, string>> | undefined) | undefined;
   /** In what its client differs from the one that the session began with. */
   mismatches: readonly BoundProperty[] = [];
+  /** Tells whether the request comes from the device that the session is bound to. */
+  provesDevice: ((device: SessionDevice) => boolean) | undefined;
+  #newDevice: SessionDevice | undefined;
+  #judged: { readonly device: SessionDevice; readonly status: DeviceStatus } | undefined;
   tokenChange: TokenChange = 'keep';
   idleEnd: number;
   lastAccessedAt: number;
@@ -143,6 +148,22 @@ export class SessionState {
     return identity;
   }
 
+  /** `undefined`: it is bound to none, or there is no request that could prove anything. */
+  get device(): DeviceStatus | undefined {
+    const device = this.record?.header.device;
+    if (!device || !this.provesDevice || beginsAnew(this.renewal)) return undefined;
+    if (this.#judged?.device !== device) {
+      this.#judged = { device, status: this.provesDevice(device) ? 'proven' : 'unproven' };
+    }
+    return this.#judged.status;
+  }
+
+  /** Binds the session to a device when it is written, or notes what that has proven. */
+  bindTo(device: SessionDevice): void {
+    this.#newDevice = device;
+    this.abandoned = false;
+  }
+
   /** What its CSRF tokens are made of: the same for all ids since the login, and not found out from any. */
   get seed(): string | undefined {
     const id = this.record ? this.#id : this.id;
@@ -167,7 +188,12 @@ export class SessionState {
     // It compares with what is stored, and that is about to change.
     if (this.committing) return true;
     return (
-      this.destroyed || this.renewal !== undefined || this.isOutdated || this.changes.mayDiffer
+      this.destroyed ||
+      this.renewal !== undefined ||
+      this.#newDevice !== undefined ||
+      this.isOutdated ||
+      (this.required && !this.record) ||
+      this.changes.mayDiffer
     );
   }
 
@@ -187,7 +213,11 @@ export class SessionState {
       destroyed: dead,
       renewal: this.renewal?.kind,
       empty: this.renewal?.kind === 'start-over' && this.changes.isEmpty,
-      changed: this.encoded !== undefined || this.isOutdated || (this.required && !this.record),
+      changed:
+        this.encoded !== undefined ||
+        this.#newDevice !== undefined ||
+        this.isOutdated ||
+        (this.required && !this.record),
     });
   }
 
@@ -195,17 +225,19 @@ export class SessionState {
   header(now: number, absoluteEnd: number): RecordHeader {
     const { kind } = this.renewal ?? {};
     const before = this.record?.header;
-    const beginsAnew = kind === 'authenticate' || kind === 'start-over';
+    const isNew = beginsAnew(this.renewal);
     return {
       createdAt: kind === 'start-over' ? now : this.createdAt,
-      absoluteEnd: beginsAnew ? absoluteEnd : this.absoluteEnd,
+      absoluteEnd: isNew ? absoluteEnd : this.absoluteEnd,
       savedAt: now,
       identity: this.identityAt(now),
       declared: before?.declared,
       renew: this.renewal ? undefined : before?.renew,
       idSince: this.renewal && before ? now : before?.idSince,
-      seed: beginsAnew ? undefined : this.renewal ? this.seed : before?.seed,
-      bound: beginsAnew || !before ? this.bind?.() : before.bound,
+      seed: isNew ? undefined : this.renewal ? this.seed : before?.seed,
+      bound: isNew || !before ? this.bind?.() : before.bound,
+      // Whoever logs in may do so from another device.
+      device: isNew ? undefined : (this.#newDevice ?? before?.device),
     };
   }
 
@@ -220,14 +252,16 @@ export class SessionState {
 
   /** Continues under a new id. Only a request of its client can take one along. */
   renewUnasked(): void {
-    if (!this.passive && this.#id !== undefined && !this.renewal) this.renew(REGENERATE);
+    // A thief who gets the new id takes it away from the user.
+    if (this.passive || this.device === 'unproven') return;
+    if (this.#id !== undefined && !this.renewal) this.renew(REGENERATE);
   }
 
   /** The record was written as intended. */
   written(record: LiveRecord, encoded: EncodedContents): void {
-    if (this.renewal?.kind === 'authenticate') this.mismatches = [];
     this.record = record;
     this.supersededBy = undefined;
+    this.#newDevice = undefined;
     this.changes.stored(encoded);
   }
 
@@ -259,6 +293,8 @@ export class SessionState {
     this.#id = id;
     this.#handle = handleOf(id);
     this.#next = undefined;
+    // A login has bound it to this client.
+    if (this.renewal?.kind === 'authenticate') this.mismatches = [];
     this.renewal = undefined;
     this.tokenChange = 'set';
   }
@@ -270,6 +306,7 @@ export class SessionState {
     this.outage = undefined;
     this.record = undefined;
     this.renewal = undefined;
+    this.#newDevice = undefined;
     this.changes.reset();
   }
 
@@ -303,3 +340,7 @@ export class SessionState {
     if (!this.renewal) this.#id = this.#handle = undefined;
   }
 }
+
+/** Nothing of what was before the login goes on after it, but the data. */
+const beginsAnew = (renewal: Renewal | undefined): boolean =>
+  renewal?.kind === 'authenticate' || renewal?.kind === 'start-over';

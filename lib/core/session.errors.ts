@@ -4,6 +4,9 @@ export type SessionErrorCode =
   | 'SESSION_REQUIRED'
   | 'SESSION_FORBIDDEN'
   | 'SESSION_STEP_UP_REQUIRED'
+  | 'SESSION_CSRF_REFUSED'
+  | 'SESSION_DEVICE_UNPROVEN'
+  | 'SESSION_DEVICE_SKIPPED'
   | 'SESSION_LIMIT_REACHED'
   | 'SESSION_CONFLICT'
   | 'SESSION_TOO_LARGE'
@@ -79,6 +82,35 @@ export class SessionStepUpError extends SessionError {
   ) {
     super(message);
   }
+}
+
+/**
+ * The session is bound to a device (option `deviceBound`), and the request does not come from it: the cookie
+ * was stolen, or the browser has lost its key (HTTP 401).
+ */
+export class SessionDeviceError extends SessionError {
+  readonly code = 'SESSION_DEVICE_UNPROVEN';
+  constructor(
+    message = 'The session is bound to a device, and this request does not come from it: log in again.',
+  ) {
+    super(message);
+  }
+}
+
+/**
+ * The session is bound to a device, and the browser says that it could not prove it just now (HTTP 503): the
+ * server or the device's key did not answer. Unlike a 401 it makes no client log its user out.
+ */
+export class SessionDeviceSkippedError extends SessionError {
+  readonly code = 'SESSION_DEVICE_SKIPPED';
+  constructor() {
+    super('The browser could not prove just now that it is the device of its session: try again.');
+  }
+}
+
+/** Another site may have made the browser send this request (HTTP 403). Nothing was done. */
+export class SessionCsrfError extends SessionError {
+  readonly code = 'SESSION_CSRF_REFUSED';
 }
 
 /** The principal has as many sessions as `maxSessions` allows, and `onLimit` is `'reject'` (HTTP 409). */

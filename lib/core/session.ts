@@ -1,4 +1,5 @@
 import type { BindingReport } from './session-binding.js';
+import type { DeviceStatus } from './session-device.js';
 import type { SessionClient } from './session-identity.js';
 
 /**
@@ -114,6 +115,13 @@ export interface Session {
    * score of 0 without it. For an application's own policy: such as a further factor above some score.
    */
   readonly binding: BindingReport;
+  /**
+   * Whether this request comes from the device that the session is bound to, by the option `deviceBound`;
+   * `undefined` for a session that is bound to none, and outside of requests. Of an `'unproven'` session
+   * nobody is told whose it is: {@link principal} and the like are as of an anonymous one, and guards answer
+   * 401 (`SESSION_DEVICE_UNPROVEN`). It can log in anew, and it can be ended.
+   */
+  readonly device: DeviceStatus | undefined;
   /** When it began, in milliseconds since the epoch. */
   readonly createdAt: number;
   /** When the principal was last authenticated, in milliseconds since the epoch; neither activity nor {@link elevate} moves it. */

@@ -6,6 +6,8 @@ import type {
 
 /** The token in a header of its own, both ways; for clients without cookies. */
 export class HeaderTransport implements SessionIdTransport {
+  readonly explicit = true;
+
   constructor(private readonly name: string) {}
 
   read(request: TransportRequest): readonly string[] {
@@ -28,6 +30,8 @@ export class HeaderTransport implements SessionIdTransport {
  * comes in its counterpart: `Authentication-Info: session="<token>"` (RFC 9110, section 11.6.3).
  */
 export class AuthorizationTransport implements SessionIdTransport {
+  readonly explicit = true;
+
   read(request: TransportRequest): readonly string[] {
     const match = /^session +(\S+)$/i.exec(request.header('authorization') ?? '');
     return match ? [match[1] as string] : [];

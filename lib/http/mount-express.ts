@@ -5,7 +5,11 @@ import type { SessionHost } from './session-host.js';
 type Next = (error?: unknown) => void;
 type Middleware = (request: IncomingMessage, response: ServerResponse, next: Next) => void;
 
-type ExpressRequest = IncomingMessage & { readonly secure?: boolean; readonly ip?: string };
+type ExpressRequest = IncomingMessage & {
+  readonly secure?: boolean;
+  readonly ip?: string;
+  readonly host?: string;
+};
 
 interface ExpressApplication {
   /** The prototype of this application's requests. */
@@ -16,7 +20,13 @@ interface ExpressApplication {
 /** Mounts on the application itself, before anything that it adds with `app.use()` later. */
 export function mountOnExpress(application: ExpressApplication, host: SessionHost): void {
   host.defineSession(application.request);
-  if (!host.routed) application.use(expressMiddleware(host));
+  const middleware = expressMiddleware(host);
+  if (!host.routed) application.use(middleware);
+  else if (host.hasEndpoint) {
+    application.use((request, response, next) =>
+      host.servesItself(request) ? middleware(request, response, next) : next(),
+    );
+  }
 }
 
 /** The corridor as a middleware, for routes chosen by Nest. */
@@ -37,5 +47,9 @@ class ExpressTransportRequest extends RawTransportRequest<ExpressRequest> {
 
   get address(): string | undefined {
     return this.raw.ip;
+  }
+
+  protected get host(): string | undefined {
+    return this.raw.host;
   }
 }

@@ -13,6 +13,7 @@ interface FastifyRequest {
   readonly raw: IncomingMessage;
   readonly protocol: string;
   readonly ip: string;
+  readonly host: string;
 }
 
 interface FastifyReply {
@@ -57,11 +58,17 @@ export function mountOnFastify(instance: FastifyInstance, host: SessionHost): vo
   } as { getter(): unknown });
 
   // Where the hook that runs middleware stands before the one below, be the first in it.
-  if (!host.routed) instance.use?.(fastifyMiddleware(host));
+  const middleware = fastifyMiddleware(host);
+  if (!host.routed) instance.use?.(middleware);
+  else if (host.hasEndpoint) {
+    instance.use?.((raw, response, next) =>
+      host.servesItself(raw) ? middleware(raw, response, next) : next(),
+    );
+  }
 
   instance.addHook('onRequest', (request, reply, done) => {
     (request.raw as FastifyRawRequest)[FASTIFY_REQUEST] = request;
-    if (host.routed) return done();
+    if (host.routed && !host.servesItself(request.raw)) return done();
     enter(host, request.raw, reply.raw, done);
   });
 
@@ -115,6 +122,10 @@ class FastifyTransportRequest extends RawTransportRequest<FastifyRawRequest> {
 
   get address(): string | undefined {
     return this.raw[FASTIFY_REQUEST]?.ip ?? this.raw.socket.remoteAddress;
+  }
+
+  protected get host(): string | undefined {
+    return this.raw[FASTIFY_REQUEST]?.host;
   }
 }
 

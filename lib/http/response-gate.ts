@@ -1,4 +1,5 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { TransportResponse } from '../core/session-id-transport.interface.js';
 import type { SessionCorridor } from './session-corridor.js';
 
 type Method = (typeof SENDS)[number];
@@ -205,7 +206,8 @@ export const ABOUT_THE_BODY = [
   'location',
 ];
 
-function writerOf(response: ServerResponse) {
+/** A raw response, as transports write to it. */
+export function writerOf(response: ServerResponse): TransportResponse {
   return {
     append: (name: string, value: string) => void response.appendHeader(name, value),
     replace: (name: string, value: string) => void response.setHeader(name, value),

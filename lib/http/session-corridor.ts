@@ -1,13 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import type {
-  TransportRequest,
-  TransportResponse,
-} from '../core/session-id-transport.interface.js';
+import type { TransportResponse } from '../core/session-id-transport.interface.js';
 import type { LiveSession } from '../core/live-session.js';
 import type { SessionManager } from '../core/session-manager.js';
 import type { SessionState } from '../core/session-state.js';
 import { SessionUnavailableError } from '../core/session.errors.js';
+import type { IncomingRequest } from './raw-transport-request.js';
 import { RETRY_AFTER } from './session-http.exception.js';
 import { SessionLane, type SessionLaneParts } from './session-lane.js';
 
@@ -66,7 +64,7 @@ export class SessionCorridor {
 
   constructor(
     private readonly known: KnownSessions,
-    private readonly request: TransportRequest,
+    readonly request: IncomingRequest,
   ) {
     this.main = new SessionLane(known.main, request);
   }
@@ -132,6 +130,7 @@ export class SessionCorridor {
     if (lanes.some((lane) => lane.unavailable || lane.state?.unavailable)) {
       response.replace('Retry-After', RETRY_AFTER);
     }
+    if (status === 503 && lanes.some((lane) => lane.asksAgain)) response.replace('Refresh', '0');
     if (this.skipped) return;
     let told = false;
     for (const lane of lanes) told = lane.answer(response) || told;

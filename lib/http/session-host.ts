@@ -1,9 +1,10 @@
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LiveSession } from '../core/live-session.js';
-import type { TransportRequest } from '../core/session-id-transport.interface.js';
 import { SessionOptionsError, SessionUnavailableError } from '../core/session.errors.js';
 import type { ResolvedSessionOptions } from '../options/resolve-session-options.js';
+import type { DeviceEndpoint } from './device-endpoint.js';
 import { ExpressSessionViews } from './express-session-view.js';
+import type { IncomingRequest } from './raw-transport-request.js';
 import { gateResponse } from './response-gate.js';
 import { corridorOf, enterCorridor, SessionCorridor } from './session-corridor.js';
 import { toHttpException } from './session-http.exception.js';
@@ -26,6 +27,8 @@ export class SessionHost {
     readonly main: SessionLaneParts,
     options: Pick<ResolvedSessionOptions, 'cookie' | 'loading' | 'forRoutes' | 'exclude'>,
     keyPrefix: string,
+    /** Where browsers prove what devices they are; `undefined`: sessions are bound to none. */
+    private readonly devices?: DeviceEndpoint,
   ) {
     this.#prefixes = new Set([keyPrefix]);
     this.#views = new ExpressSessionViews(options.cookie);
@@ -67,16 +70,30 @@ export class SessionHost {
 
   /** Opens the corridor of a request and runs the rest of it inside. */
   enter(
-    raw: object,
+    raw: IncomingMessage,
     response: ServerResponse,
-    request: TransportRequest,
+    request: IncomingRequest,
     next: Next,
     onFailure: Next,
   ): void {
     if (corridorOf(raw)) return next();
     const corridor = new SessionCorridor(this, request);
     gateResponse(response, corridor, (error) => onFailure(toHttpException(error)));
+    const { devices } = this;
+    if (devices?.serves(raw)) {
+      return enterCorridor(raw, corridor, () => void devices.serve(corridor, request, response));
+    }
     enterCorridor(raw, corridor, this.#eager ? () => loadFirst(corridor, next) : next);
+  }
+
+  /** Some requests are answered here. */
+  get hasEndpoint(): boolean {
+    return this.devices !== undefined;
+  }
+
+  /** Whether a request is answered here, whatever routes have a session. */
+  servesItself(raw: IncomingMessage): boolean {
+    return this.devices?.serves(raw) ?? false;
   }
 
   /** `req.session`: the session as express-session would show it. */

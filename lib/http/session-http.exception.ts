@@ -1,6 +1,7 @@
 import { HttpException, Logger } from '@nestjs/common';
 import { STATUS_CODES } from 'node:http';
 import {
+  SessionDeviceError,
   SessionError,
   SessionRequiredError,
   SessionStepUpError,
@@ -11,10 +12,13 @@ import {
 const STATUS: Partial<Record<SessionErrorCode, number>> = {
   SESSION_REQUIRED: 401,
   SESSION_STEP_UP_REQUIRED: 401,
+  SESSION_DEVICE_UNPROVEN: 401,
   SESSION_FORBIDDEN: 403,
+  SESSION_CSRF_REFUSED: 403,
   SESSION_LIMIT_REACHED: 409,
   SESSION_CONFLICT: 409,
   SESSION_TOO_LARGE: 413,
+  SESSION_DEVICE_SKIPPED: 503,
   SESSION_STORE_UNAVAILABLE: 503,
   SESSION_UNCONFIRMED: 503,
   SESSION_FORMAT_UNSUPPORTED: 503,
@@ -36,11 +40,16 @@ export class SessionHttpException extends HttpException {
     status: number,
     cause: SessionError,
   ) {
-    const error = STATUS_CODES[status];
-    const message = status === 500 ? 'Internal server error' : cause.message;
-    const stepUp = cause instanceof SessionStepUpError ? { stepUp: cause.stepUp } : {};
-    super({ statusCode: status, code, message, error, ...stepUp }, status, { cause });
+    super(errorBody(cause, status), status, { cause });
   }
+}
+
+/** What is said of an error in the body of an answer. */
+export function errorBody(cause: SessionError, status: number): object {
+  const error = STATUS_CODES[status];
+  const message = status === 500 ? 'Internal server error' : cause.message;
+  const stepUp = cause instanceof SessionStepUpError ? { stepUp: cause.stepUp } : {};
+  return { statusCode: status, code: cause.code, message, error, ...stepUp };
 }
 
 /**
@@ -48,7 +57,8 @@ export class SessionHttpException extends HttpException {
  * more or once more. `undefined` for errors that no proof helps with.
  */
 export function challengeOf(error: unknown): string | undefined {
-  if (error instanceof SessionRequiredError) return 'Session error="login_required"';
+  const login = error instanceof SessionRequiredError || error instanceof SessionDeviceError;
+  if (login) return 'Session error="login_required"';
   if (!(error instanceof SessionStepUpError)) return undefined;
   const { maxAge, factors, assurance } = error.stepUp;
   const asked = [

@@ -5,10 +5,18 @@ import type {
   TransportResponse,
 } from '../core/session-id-transport.interface.js';
 import type { SessionManager } from '../core/session-manager.js';
-import { SessionStoreUnavailableError } from '../core/session.errors.js';
+import {
+  SessionDeviceError,
+  SessionDeviceSkippedError,
+  SessionStoreUnavailableError,
+  type SessionError,
+} from '../core/session.errors.js';
 import type { SessionState } from '../core/session-state.js';
 import type { SessionPolicy } from '../options/session-module.options.js';
+import type { CsrfRules } from '../security/csrf.js';
 import { clientOfRequest, traitsOfRequest } from './client-of-request.js';
+import { CookieTransport } from './cookie.transport.js';
+import type { DeviceSessions } from './device-sessions.js';
 import { SessionAccounts } from './session-accounts.js';
 
 /** What the sessions of one name have in common: an application may have several names. */
@@ -21,6 +29,9 @@ export interface SessionLaneParts {
   readonly channels: readonly (string | object)[];
   /** Where the tokens of accounts that are not in use are kept; `undefined`: there is one account. */
   readonly parking?: { readonly transport: SessionIdTransport; readonly max: number } | undefined;
+  /** Binds sessions to devices; `undefined`: they are bound to none. */
+  readonly devices?: DeviceSessions | undefined;
+  readonly csrf: CsrfRules;
   readonly assurance: (factors: readonly string[]) => number;
   readonly policy: SessionPolicy | undefined;
 }
@@ -32,9 +43,15 @@ export interface SessionLaneParts {
 export class SessionLane {
   #session: LiveSession | undefined;
   #arrivedBy: SessionIdTransport;
+  /** Something came as a token. */
+  #isPresented = false;
   #accounts: SessionAccounts | undefined;
   #failed = false;
   #passed: readonly object[] = [];
+  /** The session ends with the answer, whatever way it is given. */
+  logout: { readonly clearSiteData?: string | undefined } | undefined;
+  /** The page has to ask for itself once more: then the browser proves its device. */
+  asksAgain = false;
   /** An outage that the session does not know of, met by `SessionService`. */
   unavailable = false;
 
@@ -60,6 +77,14 @@ export class SessionLane {
     return this.#session && LiveSession.stateOf(this.#session);
   }
 
+  /** The token came in a way that no other site can make a browser go, or there is no other way. No I/O. */
+  get isExplicit(): boolean {
+    const { transports, parking } = this.parts;
+    void this.session;
+    if (this.#isPresented) return this.#arrivedBy.explicit === true;
+    return !parking && transports.every(({ explicit }) => explicit);
+  }
+
   get isLoading(): boolean {
     const { state } = this;
     return state !== undefined && !state.loaded && state.loading !== undefined;
@@ -68,6 +93,7 @@ export class SessionLane {
   /** True if nothing has to be written before the headers leave. */
   get settled(): boolean {
     const { state } = this;
+    if (this.logout && !this.#failed) return false;
     return !state || this.#failed || (!state.mayNeedCommit && !this.isLoading);
   }
 
@@ -99,13 +125,14 @@ export class SessionLane {
 
   /** Writes what the request changed. A failure is final: the end of the request does not try again. */
   async commit(): Promise<void> {
-    const { state } = this;
-    // What it would write is given up, unless somebody relies on it.
-    if (state?.outage === 'anonymous' && state.mayGoOnWithout) return;
     try {
+      if (this.logout) await this.session.destroy();
+      // What it would write is given up, unless somebody relies on it.
+      if (this.state?.outage === 'anonymous' && this.state.mayGoOnWithout) return;
       await this.#session?.save();
     } catch (error) {
-      if (state?.mayGoOnWithout && error instanceof SessionStoreUnavailableError) {
+      const { state, logout } = this;
+      if (!logout && state?.mayGoOnWithout && error instanceof SessionStoreUnavailableError) {
         state.goOn('anonymous');
         state.unavailable = false;
         return;
@@ -119,19 +146,55 @@ export class SessionLane {
   answer(response: TransportResponse): boolean {
     const { state } = this;
     const failed = this.#failed || state?.abandoned || state?.unavailable;
+    const { clearSiteData } = this.logout ?? {};
+    if (clearSiteData !== undefined && !failed) response.replace('Clear-Site-Data', clearSiteData);
     // What is parked follows from what was stored: nothing is told of what was not.
     const parked = (!failed && this.#accounts?.answer(response)) || false;
     if (!state || state.tokenChange === 'keep') return parked;
     // What was stored before the failure has an id that the client must get; in an outage it keeps its own.
     const isOutage = state.unavailable && !state.unconfirmed;
     if (failed && (isOutage || state.tokenChange !== 'set' || !state.record)) return parked;
-    if (state.tokenChange === 'clear') this.#arrivedBy.clear(this.request, response);
-    else {
+    if (state.tokenChange === 'clear') {
+      this.#arrivedBy.clear(this.request, response);
+      this.parts.devices?.clear(this.request, response);
+    } else {
       const token = this.parts.manager.tokenOf(state.storedId as string);
       const { absoluteEnd, nextIsLasting } = state;
       this.#arrivedBy.write(this.request, response, token, absoluteEnd, nextIsLasting);
+      this.#offerBinding(state, response);
     }
     return true;
+  }
+
+  /**
+   * Whoever comes by a link from elsewhere is not taken for a thief, nor for nobody.
+   *
+   * @throws SessionDeviceSkippedError (`SESSION_DEVICE_SKIPPED`) where the browser has yet to prove its device
+   */
+  welcome(state: SessionState): void {
+    const arrives = this.parts.devices?.isArrival(this.request) ?? false;
+    if (!arrives || state.device !== 'unproven') return;
+    this.unavailable = this.asksAgain = true;
+    throw new SessionDeviceSkippedError();
+  }
+
+  /** Why the request is refused if its session is bound to a device that it does not prove. */
+  refuseDevice(state: SessionState): SessionError {
+    this.parts.manager.refuseDevice(state);
+    const refusal = this.parts.devices?.refusalOf(this.request) ?? new SessionDeviceError();
+    // Neither is the session known to be lost, nor is anything to be told of its token.
+    if (!(refusal instanceof SessionDeviceError)) this.unavailable = true;
+    return refusal;
+  }
+
+  /** With a login only: later it may be a thief who would bind the session to a device of theirs. */
+  #offerBinding({ record, seed, openedAt }: SessionState, response: TransportResponse): void {
+    const { devices } = this.parts;
+    const { identity, device } = record?.header ?? {};
+    if (!devices || !identity || device || seed === undefined) return;
+    if (identity.authenticatedAt < openedAt || !(this.#arrivedBy instanceof CookieTransport))
+      return;
+    devices.offer(this.request, response, seed);
   }
 
   #open(): LiveSession {
@@ -139,6 +202,7 @@ export class SessionLane {
       const tokens = transport.read(this.request);
       if (tokens.length === 0) continue;
       this.#arrivedBy = transport;
+      this.#isPresented = true;
       return this.#openWith(tokens);
     }
     return this.#openWith([]);
@@ -146,9 +210,11 @@ export class SessionLane {
 
   #openWith(tokens: readonly string[]): LiveSession {
     const { request } = this;
+    const { devices } = this.parts;
     return this.parts.manager.open(tokens, {
       describe: () => clientOfRequest(request),
       traits: () => traitsOfRequest(request),
+      proves: devices && ((device) => devices.proves(request, device)),
     });
   }
 }

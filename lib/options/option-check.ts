@@ -71,12 +71,18 @@ export function violations(rules: object, values: object, prefix: string): strin
   ];
 }
 
-const KNOWN_SECRETS = /^(.)\1*$|secret|change[-_ ]?me|keyboard cat|password|your[-_ ]/i;
+const KNOWN_SECRETS = /secret|change[-_ ]?me|keyboard cat|password|your[-_ ]/i;
+/** The same few characters over and over. */
+const REPETITIVE = /^(.{1,16}?)\1+.{0,15}$/s;
+const FEWEST_CHARACTERS = 8;
 
 export function areSecrets(value: unknown): boolean {
   const secrets = asList(value);
   if (secrets.length === 0 || new Set(secrets).size !== secrets.length) return false;
   return secrets.every(
-    (secret) => typeof secret === 'string' && secret.length >= 32 && !KNOWN_SECRETS.test(secret),
+    (secret) => typeof secret === 'string' && secret.length >= 32 && !isGuessable(secret),
   );
 }
+
+const isGuessable = (secret: string): boolean =>
+  KNOWN_SECRETS.test(secret) || REPETITIVE.test(secret) || new Set(secret).size < FEWEST_CHARACTERS;

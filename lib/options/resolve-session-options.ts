@@ -16,6 +16,7 @@ import type { StoreFailurePolicy } from '../core/store-failure.js';
 import type { Durability } from '../stores/redis/redis-client.js';
 import {
   completeSecurity,
+  deviceContradictions,
   securityContradictions,
   type ResolvedSecurityOptions,
 } from './resolve-security-options.js';
@@ -191,7 +192,10 @@ function contradictionsOf(
   resolved: ResolvedSessionOptions,
   environment: string | undefined,
 ): string[] {
-  const problems = securityContradictions(options, resolved, resolved.absoluteTimeout);
+  const problems = [
+    ...securityContradictions(options, resolved, resolved.absoluteTimeout),
+    ...deviceContradictions(resolved, resolved),
+  ];
   const unless = (right: boolean, problem: string) => right || problems.push(problem);
 
   const { idleTimeout, absoluteTimeout, touchAfter } = resolved;

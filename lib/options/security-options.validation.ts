@@ -1,5 +1,5 @@
 import { MISMATCH_POLICIES } from '../core/session-binding.js';
-import { areSecrets, boolean, Check, oneOf } from './option-check.js';
+import { areSecrets, boolean, Check, duration, oneOf } from './option-check.js';
 
 /** What the option `encryption` may say. */
 export class EncryptionRules {
@@ -29,6 +29,45 @@ export class BindingRules {
 
   @Check(...oneOf(...MISMATCH_POLICIES))
   onMismatch?: unknown;
+}
+
+/** What the option `deviceBound` may say. */
+export class DeviceRules {
+  @Check(
+    "use a path such as '/session/device': it begins with '/', and has letters, digits and . _ ~ - / only",
+    (v) => typeof v === 'string' && /^(?:\/[\w.~-]+)+$/.test(v),
+  )
+  path?: unknown;
+
+  @Check(...duration(2_000, '5m'))
+  lifetime?: unknown;
+}
+
+/** What the option `csrf` may say. */
+export class CsrfOptionRules {
+  @Check(
+    "use a list of origins such as 'https://shop.example.com': scheme, host and port, and nothing after them",
+    (v) => Array.isArray(v) && v.every((one) => originOf(one) !== undefined),
+  )
+  origins?: unknown;
+
+  @Check(...oneOf('fallback', 'always'))
+  token?: unknown;
+
+  @Check(
+    "use a name of a header of its own, such as 'X-CSRF-Token': letters, digits and '-', with a '-' in it",
+    (v) => typeof v === 'string' && /^[a-z\d]+(?:-[a-z\d]+)+$/i.test(v),
+  )
+  header?: unknown;
+
+  @Check("use the name of a field, such as '_csrf'", (v) => typeof v === 'string' && v !== '')
+  field?: unknown;
+}
+
+/** An origin as browsers write it; `undefined` for what is none, or more than one. */
+export function originOf(text: unknown): string | undefined {
+  const fits = typeof text === 'string' && /^https?:\/\/[^\s/?#@*\\]+$/i.test(text);
+  return fits && URL.canParse(text) ? new URL(text).origin : undefined;
 }
 
 /** Addresses with so many leading bits in common are near each other. */

@@ -3,7 +3,6 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Clock } from '../core/clock.js';
 import type { Duration } from '../core/duration.js';
 import type { ReplayPolicy, SessionRejection } from '../core/rejection.js';
-import type { OnMismatch } from '../core/session-binding.js';
 import type { SessionCodec } from '../core/session-codec.interface.js';
 import type { SessionIndexer } from '../core/session-draft.js';
 import type { SessionIdTransport } from '../core/session-id-transport.interface.js';
@@ -12,6 +11,12 @@ import type { OnLimit, SessionStore } from '../core/session-store.interface.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
 import type { Session } from '../core/session.js';
 import type { RedisClient, RedisConnectionOptions } from '../stores/redis/redis-client.js';
+import type {
+  SessionBindingOptions,
+  SessionCsrfOptions,
+  SessionDeviceOptions,
+  SessionEncryptionOptions,
+} from './session-security.options.js';
 
 type Middleware = ReturnType<MiddlewareConsumer['apply']>;
 
@@ -76,42 +81,6 @@ export interface SessionDurabilityOptions {
   timeout?: Duration;
   /** It must be on disk, at the master and as many replicas (`WAITAOF`, from Redis 7.2 on). @default false */
   fsync?: boolean;
-}
-
-/** How sessions are encrypted in the store. */
-export interface SessionEncryptionOptions {
-  /** Of a list, the first encrypts and all decrypt. At least 32 characters each. @default `secret` */
-  keys?: string | readonly string[];
-  /**
-   * `'keys'`: who has the store and not the keys reads nothing. `'store-blind'`: the session's contents
-   * need its id as well, which only its client has; so they can be read and changed in requests of its
-   * client only. Lists and everything that ends sessions work all the same.
-   *
-   * @default 'keys'
-   */
-  mode?: 'keys' | 'store-blind';
-  /** Sessions from before encryption count, and are encrypted when they are used. @default false: they count as absent */
-  acceptPlain?: boolean;
-}
-
-/** To what sessions are tied. */
-export interface SessionBindingOptions {
-  /** The kind of browser and system, without versions. @default true */
-  userAgent?: boolean;
-  /**
-   * The network: so many leading bits, such as `'/24'` for IPv4, `'/64'` for IPv6 or `'/24,/64'`, or what a
-   * function makes of an address.
-   *
-   * @default true: '/24,/64'
-   */
-  address?: boolean | string | ((address: string) => string);
-  /**
-   * What becomes of it then: `'log'`, only noticed (`session.binding`, `onRejected`); `'reauthenticate'`,
-   * guards ask for another login; `'destroy'`, the session ends.
-   *
-   * @default 'log'
-   */
-  onMismatch?: OnMismatch;
 }
 
 /** Names of the timeouts that NIST SP 800-63B-4 asks for, by authenticator assurance level. */
@@ -244,8 +213,8 @@ export interface SessionModuleOptions {
   /** For how long requests in flight with a renewed id reach its successor. @default '30s' */
   regenerateGrace?: Duration;
   /**
-   * For how long the use of a renewed id is noticed after the grace, as `replayed` in `onRejected`: about 250
-   * bytes in the store for each renewal. `0`: not at all.
+   * For how long, at least, the use of a renewed id is noticed, as `replayed` in `onRejected`: about 250
+   * bytes in the store for each renewal. `0`: not after the grace.
    *
    * @default `idleTimeout`
    */
@@ -267,9 +236,19 @@ export interface SessionModuleOptions {
   /** Notices sessions that are brought by another client than the one they began with. @default none */
   binding?: SessionBindingOptions;
   /**
+   * Binds each login to the device it comes from, in browsers that can (W3C Device Bound Session
+   * Credentials), so that a stolen cookie is worth nothing after minutes. In all others sessions are as
+   * before. Needs `secret` and a secure cookie; not together with `accounts`.
+   *
+   * @default false
+   */
+  deviceBound?: boolean | SessionDeviceOptions;
+  /** Which requests `SessionCsrfGuard` lets pass. @default those of the same origin */
+  csrf?: SessionCsrfOptions;
+  /**
    * Told of what came as a session and was refused. Must not throw; its promise is not waited for.
    *
-   * @default logged: `undecryptable`, `replayed` and `mismatch` as warnings, all else for debugging
+   * @default logged: `undecryptable`, `replayed`, `mismatch` and `unproven` as warnings, all else for debugging
    */
   onRejected?: (rejection: SessionRejection) => unknown;
   /** First part of every key in Redis. @default 'sess' */
@@ -321,7 +300,7 @@ export interface SessionModuleOptions {
  */
 export type SessionFeatureOptions = Omit<
   SessionModuleOptions,
-  'forRoutes' | 'exclude' | 'loading' | 'bootWithoutStore'
+  'forRoutes' | 'exclude' | 'loading' | 'bootWithoutStore' | 'deviceBound'
 >;
 
 /** For `forRootAsync({ useClass | useExisting })`. */

@@ -13,18 +13,25 @@ import {
   oneOf,
   violations,
 } from './option-check.js';
-import { BindingRules, EncryptionRules } from './security-options.validation.js';
+import {
+  BindingRules,
+  CsrfOptionRules,
+  DeviceRules,
+  EncryptionRules,
+} from './security-options.validation.js';
 import { problemsOfRedis, USABLE } from './redis-options.validation.js';
 import type { SessionModuleOptions } from './session-module.options.js';
 
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+// Browsers drop cookies of more than 4096 bytes, and attributes of more than 1024 (RFC 6265bis).
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$/;
 const DOMAIN = /^\.?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/i;
-const PATH = /^\/[\x20-\x3a\x3c-\x7e]*$/;
+const PATH = /^\/[\x20-\x3a\x3c-\x7e]{0,1023}$/;
+const LONGEST_DOMAIN = 253;
 const PREFIX = /^[\x21-\x7a|~]{1,64}$/;
 const TRANSPORTS: readonly unknown[] = ['cookie', 'x-auth-token', 'authorization'];
 
 const cookieName = [
-  "use letters, digits and ! # $ % & ' * + - . ^ _ ` | ~",
+  "use letters, digits and ! # $ % & ' * + - . ^ _ ` | ~, at most 256 of them",
   (value: unknown) => typeof value === 'string' && TOKEN.test(value),
 ] as const;
 
@@ -32,11 +39,14 @@ class CookieRules {
   @Check(...cookieName)
   name?: unknown;
 
-  @Check("use a host name such as 'example.com'", (v) => typeof v === 'string' && DOMAIN.test(v))
+  @Check(
+    "use a host name such as 'example.com'",
+    (v) => typeof v === 'string' && v.length <= LONGEST_DOMAIN && DOMAIN.test(v),
+  )
   domain?: unknown;
 
   @Check(
-    "use a path that begins with '/', without ';' and control characters",
+    "use a path that begins with '/', without ';' and control characters, of at most 1024 characters",
     (v) => typeof v === 'string' && PATH.test(v),
   )
   path?: unknown;
@@ -79,7 +89,7 @@ class DurabilityRules {
   fsync?: unknown;
 }
 
-const isEncryption = (value: unknown): boolean => typeof value === 'boolean' || isObject(value);
+const isSwitchOrGroup = (value: unknown): boolean => typeof value === 'boolean' || isObject(value);
 
 class ModuleRules {
   /** Its parts are judged by themselves. */
@@ -161,7 +171,7 @@ class ModuleRules {
   )
   secret?: unknown;
 
-  @Check('use true, or an object with keys, mode and acceptPlain', isEncryption)
+  @Check('use true, or an object with keys, mode and acceptPlain', isSwitchOrGroup)
   encryption?: unknown;
 
   @Check(...duration(1_000, '15m'))
@@ -175,6 +185,12 @@ class ModuleRules {
 
   @Check('use an object with userAgent, address and onMismatch', isObject)
   binding?: unknown;
+
+  @Check('use true, or an object with path and lifetime', isSwitchOrGroup)
+  deviceBound?: unknown;
+
+  @Check('use an object with origins, token, header and field', isObject)
+  csrf?: unknown;
 
   @Check('use a function (rejection) => void', (v) => typeof v === 'function')
   onRejected?: unknown;
@@ -228,6 +244,8 @@ export function problemsOf(options: SessionModuleOptions): string[] {
     ['durability', new DurabilityRules()],
     ['encryption', new EncryptionRules()],
     ['binding', new BindingRules()],
+    ['deviceBound', new DeviceRules()],
+    ['csrf', new CsrfOptionRules()],
   ] as const) {
     const group = options[name];
     if (isObject(group)) problems.push(...violations(rules, group, `${name}.`));

@@ -1,14 +1,32 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { OpenedText, RecordSealer, RecordSealing } from '../core/record-sealer.interface.js';
 import { openText, sealText } from './aes.js';
 import { Hmac } from './hmac.js';
 import type { Keyring } from './keyring.js';
 
 /** A secret of the keyring, as far as records need it. */
-interface RecordKey {
-  /** Tells with which secret something was sealed; says nothing about it. */
-  readonly name: string;
-  /** Makes each session's own key: so none is used often enough for a random nonce to come twice. */
-  readonly of: Hmac;
+class RecordKey {
+  readonly #hmac: Hmac;
+  #owner: string | undefined;
+  #key!: KeyObject;
+
+  /** @param name tells with which secret something was sealed; says nothing about it */
+  constructor(
+    readonly name: string,
+    key: Buffer,
+  ) {
+    this.#hmac = new Hmac(key);
+  }
+
+  /** Each session has its own: so none is used often enough for a random nonce to come twice. */
+  of(owner: string): KeyObject {
+    // Header and contents of a record come one after the other.
+    if (owner !== this.#owner) {
+      this.#key = createSecretKey(this.#hmac.of(owner));
+      this.#owner = owner;
+    }
+    return this.#key;
+  }
 }
 
 /** Characters of a key's name. */
@@ -24,10 +42,10 @@ export class AesRecordSealer implements RecordSealer {
   constructor(keyring: Keyring, { blind, acceptsPlain }: RecordSealing) {
     this.blind = blind;
     this.acceptsPlain = acceptsPlain;
-    const names = keyring.keysFor('key-name').map((key) => key.toString('base64url', 0, NAME));
-    const keys = keyring.keysFor('record').map((key, i): RecordKey => {
-      return { name: (names[i] as string).slice(0, NAME), of: new Hmac(key) };
-    });
+    const names = keyring.keysFor('key-name').map((key) => key.toString('base64url'));
+    const keys = keyring
+      .keysFor('record')
+      .map((key, i) => new RecordKey((names[i] as string).slice(0, NAME), key));
     const [first] = keys;
     if (!first) throw new RangeError('encryption needs a secret');
     this.#first = first;
@@ -35,13 +53,13 @@ export class AesRecordSealer implements RecordSealer {
   }
 
   seal(text: string, owner: string, context: string): string {
-    const { name, of } = this.#first;
-    return name + sealText(of.of(owner), text, context);
+    const key = this.#first;
+    return key.name + sealText(key.of(owner), text, context);
   }
 
   open(sealed: string, owner: string, context: string): OpenedText | undefined {
     const key = this.#keys.get(sealed.slice(0, NAME));
-    const text = key && openText(key.of.of(owner), sealed.slice(NAME), context);
+    const text = key && openText(key.of(owner), sealed.slice(NAME), context);
     return text === undefined ? undefined : { text, stale: key !== this.#first };
   }
 }

