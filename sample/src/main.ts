@@ -39,6 +39,8 @@ function sessionOptions(home: SessionHome, settings: Settings): SessionModuleOpt
   return {
     ...home.options,
     secret,
+    encryption: true,
+    renewalTimeout: '15m',
     cookie: {
       ...(allowHttp && { secure: false }),
       ...(routingCookie !== undefined && { routing: routingCookie }),

@@ -1,4 +1,5 @@
 import {
+  All,
   Body,
   Controller,
   Get,
@@ -8,7 +9,7 @@ import {
   Post,
   UnauthorizedException,
 } from '@nestjs/common';
-import { Principal, RequireSession, Session } from 'nestjs-distributed-session';
+import { Logout, Principal, RequireSession, Session } from 'nestjs-distributed-session';
 import { ElevateDto } from './elevate.dto.js';
 import { LoginDto } from './login.dto.js';
 import { OneTimeCodes } from './one-time-codes.js';
@@ -61,11 +62,11 @@ export class AuthController {
     return { ...who(session), factors: Object.keys(session.factors) };
   }
 
-  @Post('logout')
+  /** By POST; a link to it ends nothing. */
+  @All('logout')
   @HttpCode(204)
-  async logout(@Session() session: Session) {
-    await session.destroy();
-  }
+  @Logout()
+  logout(): void {}
 
   @RequireSession()
   @Get('me')

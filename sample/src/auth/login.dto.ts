@@ -1,3 +1,4 @@
+import { Transform } from 'class-transformer';
 import { IsBoolean, IsNotEmpty, IsOptional, IsString, Length, MaxLength } from 'class-validator';
 
 export class LoginDto {
@@ -11,7 +12,8 @@ export class LoginDto {
   @MaxLength(128)
   readonly password!: string;
 
-  /** Stay logged in when the browser is closed. */
+  /** Stay logged in when the browser is closed. A form that is sent without script says it in letters. */
+  @Transform(({ value }: { value: unknown }) => (value === 'true' ? true : value))
   @IsOptional()
   @IsBoolean()
   readonly rememberMe?: boolean | null;
