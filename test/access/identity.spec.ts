@@ -10,7 +10,7 @@ import {
   type SwitchPrincipalOptions,
 } from 'nestjs-distributed-session';
 import { FakeClock } from 'nestjs-distributed-session/testing';
-import { ADAPTERS, changedByHandle, type TestApp, type TestAppOptions } from '../support/app.js';
+import { ADAPTERS, byHandle, type TestApp, type TestAppOptions } from '../support/app.js';
 import { type HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
@@ -690,9 +690,8 @@ describe.each(ADAPTERS)('whose a session is, on %s', (adapter) => {
         await redis.stop();
       });
 
-      changedByHandle(
-        'is extended by its own idle timeout, whichever node it is used on',
-        async () => {
+      byHandle('data changed by handle', () => {
+        it('is extended by its own idle timeout, whichever node it is used on', async () => {
           const options = { ...remembering, store: undefined, redis: redis.connection() };
           const [one, two] = [await start(options), await start(options)];
           const client = browse(one);
@@ -719,8 +718,8 @@ describe.each(ADAPTERS)('whose a session is, on %s', (adapter) => {
           expect(await left()).toBeLessThanOrEqual(3);
           expect(await sessionsIn(two).touch(handle)).toBe(true);
           expect(await left()).toBeGreaterThan(6.99);
-        },
-      );
+        });
+      });
     });
   });
 

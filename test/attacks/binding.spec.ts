@@ -27,6 +27,8 @@ class Bank {
 
   @Post('login') @HttpCode(200) async login(@Session() session: Session) {
     await session.authenticate('alice');
+    await session.save();
+    return session.binding;
   }
 
   @Get('open') open(@Session() session: Session) {
@@ -153,7 +155,8 @@ describe.each(ADAPTERS)('sessions that are bound to their clients, on %s', (adap
     });
     // Its own client goes on.
     expect(await me(browser)).toEqual([0]);
-    await browser.post('/login', headers(elsewhere));
+    const again = await browser.post('/login', headers(elsewhere));
+    expect(again.json).toEqual({ score: 0, mismatches: [], reauthenticate: false });
     expect(await me(browser, elsewhere)).toEqual([0]);
     expect(await me(browser)).toBe(401);
   });

@@ -88,7 +88,9 @@ describe.each(ADAPTERS)('encryption at rest, on %s', (adapter) => {
     await probe.watch();
   });
 
-  beforeEach(() => (rejected = []));
+  beforeEach(() => {
+    rejected = [];
+  });
 
   afterEach(async () => {
     await opened.close();

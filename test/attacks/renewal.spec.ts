@@ -152,7 +152,7 @@ describe.each(ADAPTERS)('ids that are renewed, on %s', (adapter) => {
     clock.advance(20 * MINUTE);
     const sessions = app.app.get(SessionService);
     const handle = handleOf(idOf(browser));
-    await sessions.update(handle, (session) => void session.set('job', true));
+    await sessions.update(handle, (session) => session.set('job', true));
     const found = await sessions.get(idOf(browser));
     found?.set('job', false);
     expect(await found?.save()).toBe(true);

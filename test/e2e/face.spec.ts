@@ -45,7 +45,7 @@ import {
 } from 'nestjs-distributed-session';
 import {
   ADAPTERS,
-  changedByHandle,
+  byHandle,
   SECRET,
   startApp,
   type TestApp,
@@ -547,48 +547,50 @@ describe.each(ADAPTERS)('the face on %s', (adapter) => {
       expect(seen.map(({ json }) => json.data)).toEqual(clients.map(() => ({ current: 5 })));
     });
 
-    changedByHandle('works outside of requests', async () => {
-      const { app } = await start({ session: { redis: server.connection() } });
-      const sessions = app.get(SessionService);
-      expect(sessions.current()).toBeUndefined();
-      expect(await sessions.count()).toBe(0);
+    byHandle('data found by handle', () => {
+      it('works outside of requests', async () => {
+        const { app } = await start({ session: { redis: server.connection() } });
+        const sessions = app.get(SessionService);
+        expect(sessions.current()).toBeUndefined();
+        expect(await sessions.count()).toBe(0);
 
-      const made = await sessions.create({
-        principal: 'alice',
-        roles: ['customer'],
-        data: { colour: 'red' },
+        const made = await sessions.create({
+          principal: 'alice',
+          roles: ['customer'],
+          data: { colour: 'red' },
+        });
+        await sessions.create();
+        expect(await sessions.count()).toBe(2);
+
+        const found = await sessions.find(made.handle);
+        expect(found).toMatchObject({ principal: 'alice', roles: ['customer'], isNew: false });
+        expect(found?.get('colour')).toBe('red');
+        expect(() => found?.id).toThrow(expect.objectContaining({ code: 'SESSION_UNAVAILABLE' }));
+        expect((await sessions.get(made.id))?.handle).toBe(made.handle);
+
+        found?.set('colour', 'blue');
+        expect(await found?.save()).toBe(true);
+        await Promise.all(
+          Array.from({ length: 5 }, () =>
+            sessions.update(made.handle, (session) => void session.increment('jobs')),
+          ),
+        );
+        expect((await sessions.find(made.handle))?.data).toEqual({ colour: 'blue', jobs: 5 });
+        expect(await sessions.touch(made.handle)).toBe(true);
+
+        expect(await sessions.revoke(made.handle)).toBe(true);
+        expect(await sessions.revoke(made.handle)).toBe(false);
+        expect(await sessions.touch(made.handle)).toBe(false);
+        expect(await sessions.find(made.handle)).toBeUndefined();
+        expect(await sessions.get(made.id)).toBeUndefined();
+        expect(await sessions.update(made.handle, () => undefined)).toBeUndefined();
+        expect(await sessions.count()).toBe(1);
+        for (const nonsense of ['', 'x', '*', made.id, '../../x']) {
+          expect(await sessions.find(nonsense)).toBeUndefined();
+          expect(await sessions.revoke(nonsense)).toBe(false);
+          expect(await sessions.touch(nonsense)).toBe(false);
+        }
       });
-      await sessions.create();
-      expect(await sessions.count()).toBe(2);
-
-      const found = await sessions.find(made.handle);
-      expect(found).toMatchObject({ principal: 'alice', roles: ['customer'], isNew: false });
-      expect(found?.get('colour')).toBe('red');
-      expect(() => found?.id).toThrow(expect.objectContaining({ code: 'SESSION_UNAVAILABLE' }));
-      expect((await sessions.get(made.id))?.handle).toBe(made.handle);
-
-      found?.set('colour', 'blue');
-      expect(await found?.save()).toBe(true);
-      await Promise.all(
-        Array.from({ length: 5 }, () =>
-          sessions.update(made.handle, (session) => void session.increment('jobs')),
-        ),
-      );
-      expect((await sessions.find(made.handle))?.data).toEqual({ colour: 'blue', jobs: 5 });
-      expect(await sessions.touch(made.handle)).toBe(true);
-
-      expect(await sessions.revoke(made.handle)).toBe(true);
-      expect(await sessions.revoke(made.handle)).toBe(false);
-      expect(await sessions.touch(made.handle)).toBe(false);
-      expect(await sessions.find(made.handle)).toBeUndefined();
-      expect(await sessions.get(made.id)).toBeUndefined();
-      expect(await sessions.update(made.handle, () => undefined)).toBeUndefined();
-      expect(await sessions.count()).toBe(1);
-      for (const nonsense of ['', 'x', '*', made.id, '../../x']) {
-        expect(await sessions.find(nonsense)).toBeUndefined();
-        expect(await sessions.revoke(nonsense)).toBe(false);
-        expect(await sessions.touch(nonsense)).toBe(false);
-      }
     });
 
     it('makes sessions that a browser can use, and ends those that one uses', async () => {

@@ -7,6 +7,7 @@ import { inspect } from 'node:util';
 import { Session, SessionModule, SessionService } from 'nestjs-distributed-session';
 import {
   ADAPTERS,
+  encrypted,
   startApp,
   TestLogger,
   type TestApp,

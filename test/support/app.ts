@@ -1,4 +1,4 @@
-import { it } from '@jest/globals';
+import { describe } from '@jest/globals';
 import type {
   DynamicModule,
   ForwardReference,
@@ -28,8 +28,8 @@ export const SECRET = 'x8Jd93kd02kdLs93kfj3kdlsk39fkslw0';
 /** How records are encrypted in this run; `undefined`: not, but where a test says so. */
 export const ENCRYPTION = process.env.SESSION_ENCRYPTION as 'keys' | 'store-blind' | undefined;
 
-/** A test that reads or changes data by a session's handle, which cannot be done where only its id opens them. */
-export const changedByHandle = ENCRYPTION === 'store-blind' ? it.skip : it;
+/** Tests that read or change data by a session's handle, which cannot be done where only its id opens them. */
+export const byHandle = ENCRYPTION === 'store-blind' ? describe.skip : describe;
 
 type Import = Type | DynamicModule | Promise<DynamicModule> | ForwardReference;
 

@@ -10,8 +10,12 @@ if (!CHROMIUM) {
   process.stderr.write(`\n${remedy}. The tests that need a browser are skipped.\n`);
 }
 
-/** A browser without a window, that talks to nobody but the page. */
-export function startBrowser(): Promise<Browser> {
+/**
+ * A browser without a window, that talks to nobody but the page.
+ *
+ * @param more arguments besides
+ */
+export function startBrowser(more: readonly string[] = []): Promise<Browser> {
   return chromium.launch({
     executablePath: CHROMIUM!,
     args: [
@@ -21,6 +25,7 @@ export function startBrowser(): Promise<Browser> {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...more,
     ],
   });
 }

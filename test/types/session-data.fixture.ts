@@ -132,8 +132,10 @@ export function statusOf(code: SessionErrorCode): number {
   switch (code) {
     case 'SESSION_REQUIRED':
     case 'SESSION_STEP_UP_REQUIRED':
+    case 'SESSION_DEVICE_UNPROVEN':
       return 401;
     case 'SESSION_FORBIDDEN':
+    case 'SESSION_CSRF_REFUSED':
       return 403;
     case 'SESSION_CONFLICT':
     case 'SESSION_LIMIT_REACHED':
@@ -141,6 +143,7 @@ export function statusOf(code: SessionErrorCode): number {
     case 'SESSION_TOO_LARGE':
       return 413;
     case 'SESSION_STORE_UNAVAILABLE':
+    case 'SESSION_DEVICE_SKIPPED':
     case 'SESSION_UNCONFIRMED':
     case 'SESSION_FORMAT_UNSUPPORTED':
     case 'SESSION_DAMAGED':
