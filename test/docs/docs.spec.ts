@@ -53,6 +53,7 @@ import {
 } from './source.js';
 
 const OPTIONS = 'lib/options/session-module.options.ts';
+const SECURITY_OPTIONS = 'lib/options/session-security.options.ts';
 const ERRORS = 'lib/core/session.errors.ts';
 
 const pages = readPages();
@@ -146,9 +147,11 @@ describe('the README', () => {
     ['SessionCookieOptions', defaults.cookie],
     ['RememberMeOptions', defaults.rememberMe],
     ['SessionDurabilityOptions', { replicas: 1, timeout: 200, fsync: false }],
+    ['SessionCsrfOptions', { ...defaults.csrf, origins: [], token: 'fallback' }],
   ])('has every one of %s, with its type and its default', (name, inForce) => {
     const rows = tableRows(readme, name);
-    const declared = membersOfInterface(OPTIONS, name);
+    const file = name === 'SessionCsrfOptions' ? SECURITY_OPTIONS : OPTIONS;
+    const declared = membersOfInterface(file, name);
     const documented = rows.map(([option, type]) => [codeIn(option!)[0], codeIn(type!)[0]]);
     expect(documented).toEqual([...declared]);
     for (const [option = '', type = '', said = ''] of rows) {
@@ -195,6 +198,12 @@ describe('the README', () => {
 });
 
 describe('the guides', () => {
+  it('say what every rejection is about', () => {
+    const reasons = literalsOfUnion('lib/core/rejection.ts', 'RejectionReason');
+    const rows = tableRows(pageAt('docs/hijacking.md').text, 'RejectionReason');
+    expect(sorted(namedIn(rows))).toEqual(sorted(reasons));
+  });
+
   it('say something about every error code', () => {
     const guide = pageAt('docs/errors.md').text;
     const codes = literalsOfUnion(ERRORS, 'SessionErrorCode');
@@ -471,6 +480,7 @@ function defaultOf(cell: string, type: string): unknown {
     '`Infinity`': Infinity,
     'by kinds of proof': assuranceOf,
     'see below': expect.any(Object),
+    logged: undefined,
   };
   if (cell in words) return words[cell];
   const literal = JSON.parse((codeIn(cell)[0] as string).replaceAll("'", '"')) as unknown;
