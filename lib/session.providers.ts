@@ -137,11 +137,8 @@ function createManager(
       // What is merely refused happens to everybody; what follows may be an attack.
       const level = SUSPICIOUS.has(reason) ? 'warn' : 'debug';
       logger[level](`Session refused: ${reason}${handle ? ` (handle ${handle})` : ''}`);
-      try {
-        options.onRejected?.({ reason, handle, name: realm });
-      } catch (error) {
-        logger.error(error);
-      }
+      const told = async () => options.onRejected?.({ reason, handle, name: realm });
+      void told().catch((error: unknown) => logger.error(error));
     },
   });
 }

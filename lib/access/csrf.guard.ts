@@ -55,7 +55,7 @@ export class SessionCsrfGuard implements CanActivate {
     const { skip, name } = traitsOf(context);
     const lane = corridor.lane(name);
     const verdict = judgeSource(sourceOf(corridor.request), lane.parts.csrf);
-    if (verdict === 'pass' || lane.isExplicit) return;
+    if (verdict === 'pass' || (lane.isExplicit && !corridor.hasTokensBeside(lane))) return;
     if (verdict === 'refuse') this.#refuse(lane, 'origin');
     // A route without a session has nothing that a token could belong to.
     if (!skip && !(await isProven(context, lane))) this.#refuse(lane, 'token');

@@ -190,7 +190,7 @@ export class LiveSession implements Session {
   }
 
   async authenticate(principal: string, options: AuthenticateOptions = {}): Promise<void> {
-    await this.#renew(() => authentication(principal, options, this.#state.describeClient?.()));
+    await this.#renew(() => authentication(principal, options, this.#state.client?.describe()));
   }
 
   async elevate(factor: string): Promise<void> {

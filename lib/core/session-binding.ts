@@ -1,3 +1,6 @@
+import type { SessionDevice } from './session-device.js';
+import type { SessionClient } from './session-identity.js';
+
 /** What of a client may differ from when its session began. */
 export type BoundProperty = 'userAgent' | 'address';
 
@@ -47,4 +50,16 @@ export interface ClientBindingOptions {
   readonly userAgent: boolean;
   readonly address: AddressBinding | undefined;
   readonly onMismatch: OnMismatch;
+}
+
+/** What can be told of who sends a request, if anybody asks. */
+export interface RequestingClient {
+  readonly describe: () => SessionClient | undefined;
+  readonly traits: () => ClientTraits;
+  /** When its request came, in milliseconds since the epoch. */
+  readonly arrivedAt: number;
+  /** It can be told nothing any more. */
+  readonly isAnswered: () => boolean;
+  /** Whether it is the device that a session is bound to; absent: sessions are bound to none. */
+  readonly proves?: ((device: SessionDevice) => boolean) | undefined;
 }

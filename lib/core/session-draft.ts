@@ -66,7 +66,8 @@ export class SessionDrafter {
     if (this.parts.indexes) header.declared = this.declared(header.identity, state.changes.data);
     const version = nextVersion(state.record?.version);
     const value = this.parts.records.encode({ handle, id }, version, header, contents);
-    mustFit(value, maxBytes);
+    // Sealing makes it larger, which is no reason to refuse what was there before.
+    if (mayGrow(state)) mustFit(value, maxBytes);
     const { flashText, dataText } = contents;
     const record: LiveRecord = { kind: 'live', version, header, flashText, dataText };
     const ttl = lifetime.timeToLive(now, header.absoluteEnd, handle);
@@ -83,6 +84,10 @@ export class SessionDrafter {
     });
   }
 }
+
+/** Whether this request has put something into the session. */
+const mayGrow = ({ encoded, record, renewal }: SessionState): boolean =>
+  encoded !== undefined || !record || (renewal !== undefined && renewal.kind !== 'regenerate');
 
 /** All places of a session. */
 export const placesOf = ({ identity, declared = [] }: RecordHeader): Place[] => [

@@ -22,10 +22,12 @@ interface Ending {
   handle: string;
   /** When it could not be ended, in milliseconds since the epoch. */
   since?: number;
+  /** What came of another's login is not: whoever has an id from before it may have planted it. */
+  readonly ownOnly?: boolean | undefined;
 }
 
 /** Renewals that are followed to the session that goes on: old ids are known for as long as their use is noticed. */
-export const FAMILY_HOPS = 64;
+export const FAMILY_HOPS = 10_000;
 
 const LOGOUT_UNCONFIRMED =
   'the end of the session is not confirmed, and is tried again for a while';
@@ -42,10 +44,11 @@ export class SessionEnding {
    * session that goes on under another one is the one to end.
    *
    * @param known its record, as last seen: saves looking where it stands
+   * @param ownOnly not beyond a login by somebody who was not logged in under the id before
    * @throws SessionStoreUnavailableError (`SESSION_STORE_UNAVAILABLE`) if that is not certain; it is tried again
    */
-  async end(handle: string, known?: LiveRecord): Promise<boolean> {
-    const ending: Ending = { handle };
+  async end(handle: string, known?: LiveRecord, ownOnly?: boolean): Promise<boolean> {
+    const ending: Ending = { handle, ownOnly };
     try {
       return await this.#endNow(ending, known);
     } catch (error) {
@@ -65,6 +68,7 @@ export class SessionEnding {
     const seen = known ?? (await this.#recordOf(handle));
     // Where it leads first: should this be interrupted, the way there is not lost.
     if (seen?.kind === 'retired' && hop < FAMILY_HOPS) {
+      if (ending.ownOnly && leadsToAnothers(seen)) return false;
       const ended = await this.#endSuccessor(ending, seen.successor, hop);
       await store.delete(handle);
       return ended;
@@ -74,7 +78,8 @@ export class SessionEnding {
     const record = value === undefined ? undefined : this.reader.decode(value, handle);
     // It was renewed in between.
     if (record?.kind === 'retired') {
-      return hop < FAMILY_HOPS && this.#endSuccessor(ending, record.successor, hop);
+      if (hop >= FAMILY_HOPS || (ending.ownOnly && leadsToAnothers(record))) return false;
+      return this.#endSuccessor(ending, record.successor, hop);
     }
     const others = placesIn(record).filter((place) => !leaves.includes(place));
     if (others.length > 0) await store.delete(handle, others);
@@ -100,6 +105,9 @@ export class SessionEnding {
     return loaded && this.reader.decode(loaded.value, handle);
   }
 }
+
+const leadsToAnothers = ({ privileged, ofPrincipal }: RetiredRecord): boolean =>
+  privileged && !ofPrincipal;
 
 const placesIn = (record: LiveRecord | RetiredRecord | undefined): Place[] =>
   record?.kind === 'live' ? placesOf(record.header) : [];

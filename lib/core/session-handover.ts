@@ -5,7 +5,9 @@ import type { SessionIdSigner } from './session-id-signer.interface.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import type { SessionLimit } from './session-limit.js';
 import { actingPlace } from './session-places.js';
+import type { SessionIdentity } from './session-identity.js';
 import { decodeRecord, encodeRetired, nextVersion } from './session-record.js';
+import type { SessionRecords } from './session-records.js';
 import type { SessionState } from './session-state.js';
 import {
   isIndexed,
@@ -19,11 +21,12 @@ import { SessionLimitError, SessionUnconfirmedError } from './session.errors.js'
 export interface SessionHandoverParts {
   readonly store: SessionStore;
   readonly signer: SessionIdSigner;
+  readonly records: SessionRecords;
   readonly lifetime: SessionLifetime;
   readonly clock: Clock;
   /** For how long a renewed id leads to its successor, in milliseconds. */
   readonly grace: number;
-  /** For how long the use of a renewed id is noticed, in milliseconds. */
+  /** For how long the use of a renewed id is noticed, in milliseconds. @default as long as its session can be idle */
   readonly replayWindow?: number | undefined;
   /** How many sessions a principal may have. */
   readonly limit?: SessionLimit | undefined;
@@ -115,19 +118,28 @@ export class SessionHandover {
 
   /** What is left at the old id. */
   #pointer(state: SessionState, successor: string) {
-    const { signer, clock, grace, replayWindow = 0 } = this.parts;
+    const { signer, clock, grace, lifetime, records } = this.parts;
     const { version, header } = state.record!;
-    const value = encodeRetired({
-      version: nextVersion(version),
-      until: clock.now() + grace,
+    const now = clock.now();
+    const pointer = {
+      until: now + grace,
       successor,
-      sealed: signer.sealSuccessor(state.storedId as string, state.nextId),
       privileged: state.renewal?.kind !== 'regenerate',
-      ofPrincipal: header.identity !== undefined,
-    });
+      ofPrincipal: isOfSame(header.identity, state.identityAt(now)),
+    };
+    const id = state.storedId as string;
+    const sealed = records.sealSuccessor(signer, id, state.nextId, pointer);
+    const value = encodeRetired({ version: nextVersion(version), sealed, ...pointer });
+    const { replayWindow = lifetime.idleTimeout(state.storedHandle) } = this.parts;
     // Beyond that it leads nowhere, and only tells that somebody uses what was given up.
     return { value, ttl: Math.max(1, grace, replayWindow) };
   }
+}
+
+/** Whether the same one is logged in after as before, perhaps acting as another. */
+function isOfSame(before?: SessionIdentity, after?: SessionIdentity): boolean {
+  const who = (identity?: SessionIdentity) => identity?.actor?.principal ?? identity?.principal;
+  return who(before) !== undefined && who(before) === who(after);
 }
 
 /**

@@ -163,7 +163,9 @@ export class SessionIndex {
       if (data) header.declared = this.#drafter.declared(header.identity, data);
       const { records } = this.parts;
       const amended = records.amend({ handle }, record, nextVersion(expected), header);
-      mustFit(amended, this.parts.maxBytes);
+      // That it is larger by being sealed is no reason to keep rights that were taken away.
+      const grows = !record.stale && amended.length > (value as string).length;
+      if (grows) mustFit(amended, this.parts.maxBytes);
       const { lifetime, clock } = this.parts;
       const standing = standingOf(header, clock.now());
       const move = moveBetween(placesOf(record.header), standing);

@@ -5,7 +5,7 @@ import { handleOf, isHandle, isSessionId } from './session-id.js';
 import type { VerifiedToken } from './session-id-signer.interface.js';
 import { PrincipalSessions, listed, type ListedSession } from './principal-sessions.js';
 import type { RejectionReason, ReplayPolicy } from './rejection.js';
-import type { BindingReport, ClientTraits } from './session-binding.js';
+import type { BindingReport, RequestingClient } from './session-binding.js';
 import type { SessionDevice } from './session-device.js';
 import type { SessionClient } from './session-identity.js';
 import { SessionEnding, type SessionEndingParts } from './session-ending.js';
@@ -22,14 +22,6 @@ export interface SessionManagerParts extends SessionWriterParts, SessionEndingPa
   readonly onReplay?: ReplayPolicy | undefined;
 }
 
-/** What can be told of who sends a request, if anybody asks. */
-export interface RequestingClient {
-  readonly describe: () => SessionClient | undefined;
-  readonly traits: () => ClientTraits;
-  /** Whether it is the device that a session is bound to; absent: sessions are bound to none. */
-  readonly proves?: ((device: SessionDevice) => boolean) | undefined;
-}
-
 /** More tokens than any browser sends are not looked at: each costs a signature. */
 const MAX_TOKENS = 16;
 
@@ -41,7 +33,7 @@ export class SessionManager implements SessionKeeper {
   readonly #index: SessionIndex;
 
   constructor(private readonly parts: SessionManagerParts) {
-    const end = (handle: string) => this.#ending.end(handle);
+    const end = (handle: string) => this.#ending.end(handle, undefined, true);
     this.#reader = new SessionReader({
       ...parts,
       onReplayed: parts.onReplay === 'end' ? end : undefined,
@@ -57,7 +49,7 @@ export class SessionManager implements SessionKeeper {
     const verified = tokens.length === 0 ? undefined : this.#verify(tokens);
     const state = this.#newState(verified ? { id: verified.id } : {});
     state.staleToken = verified?.stale ?? false;
-    state.describeClient = client?.describe;
+    state.client = client;
     state.provesDevice = client?.proves;
     const { binding } = this.parts;
     if (binding && client) state.bind = () => binding.of(client.traits());
@@ -101,6 +93,11 @@ export class SessionManager implements SessionKeeper {
 
   ping(): Promise<void> {
     return this.parts.store.ping();
+  }
+
+  /** Whether sessions are tied to their clients. */
+  get bindsClients(): boolean {
+    return this.parts.binding !== undefined;
   }
 
   /** How far the client of a request is the one that its session began with. */

@@ -94,6 +94,8 @@ export class SessionReader {
         ? this.#recent(state.storedHandle, state.storedId)
         : undefined;
     if (!record) return false;
+    this.#compare(state, record);
+    if (state.mismatches.length > 0 && this.parts.onMismatch) return false;
     if (tally) tally.servedStale++;
     state.goOn('stale', record);
     return true;
@@ -162,7 +164,8 @@ export class SessionReader {
   /** The id that a renewed one leads to; only who has the old id can read it. */
   successorOf(state: SessionState, record: RetiredRecord): string | undefined {
     const id = state.storedId;
-    return id === undefined ? undefined : this.parts.signer.openSuccessor(id, record.sealed);
+    const { records, signer } = this.parts;
+    return id === undefined ? undefined : records.openSuccessor(signer, id, record);
   }
 
   /** The idle window was moved. */
@@ -227,18 +230,23 @@ export class SessionReader {
 
   /** Whether the session was brought by another client, and so has ended. */
   async #isAnothers(state: SessionState): Promise<boolean> {
-    const { binding, onRejected, onMismatch } = this.parts;
-    const { bound } = state.record?.header ?? {};
-    const client = bound && binding && state.bind?.();
-    if (!client) return false;
-    state.mismatches = binding.mismatches(bound, client);
-    if (state.mismatches.length === 0) return false;
+    const { onMismatch } = this.parts;
+    this.#compare(state, state.record);
+    if (state.mismatches.length === 0 || !onMismatch) return false;
     const handle = state.storedHandle;
-    onRejected?.('mismatch', handle);
-    if (!onMismatch) return false;
     await onMismatch(handle);
     this.#meetNothing(state, handle);
     return true;
+  }
+
+  /** Finds out in what a client differs from the one that the session began with. */
+  #compare(state: SessionState, record: LiveRecord | undefined): void {
+    const { binding, onRejected } = this.parts;
+    const { bound } = record?.header ?? {};
+    const client = bound && binding && state.bind?.();
+    if (!client) return;
+    state.mismatches = binding.mismatches(bound, client);
+    if (state.mismatches.length > 0) onRejected?.('mismatch', state.storedHandle);
   }
 
   #meetNothing(state: SessionState, handle: string): void {
@@ -249,12 +257,12 @@ export class SessionReader {
 
   async #meetRetired(state: SessionState, record: RetiredRecord, now: number): Promise<boolean> {
     const successor = this.successorOf(state, record);
-    if (!successor || record.until <= now) {
+    // A request that came before the end of the grace is in flight, however long its body takes.
+    if (!successor || record.until <= (state.client?.arrivedAt ?? now)) {
       const handle = state.storedHandle;
       this.parts.onRejected?.('replayed', handle);
-      // Whoever merely planted an id before a login has not stolen what came of it.
-      const isTheirs = !record.privileged || record.ofPrincipal;
-      if (successor && isTheirs) await this.parts.onReplayed?.(handle);
+      state.replayed = true;
+      if (successor) await this.parts.onReplayed?.(handle);
       this.#meetNothing(state, handle);
       return true;
     }

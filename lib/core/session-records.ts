@@ -14,6 +14,8 @@ import {
   type RetiredRecord,
   type SessionRecord,
 } from './session-record.js';
+import type { SessionIdSigner } from './session-id-signer.interface.js';
+import { isSessionId } from './session-id.js';
 import { VERSION_LENGTH, type StoredValue } from './session-store.interface.js';
 import { SessionFormatError } from './session.errors.js';
 
@@ -89,6 +91,26 @@ export class SessionRecords {
     return this.sealer && record?.kind === 'live' ? { ...record, stale: true } : record;
   }
 
+  /** What leads from an old id to its successor: nobody reads or alters it who has only the store. */
+  sealSuccessor(
+    signer: SessionIdSigner,
+    id: string,
+    successorId: string,
+    pointer: Pointer,
+  ): string {
+    const { sealer } = this;
+    if (!sealer) return signer.sealSuccessor(id, successorId);
+    return sealer.seal(successorId, id, textOf(pointer));
+  }
+
+  /** The id that a pointer leads to; `undefined` if it is none of this id, or was altered. */
+  openSuccessor(signer: SessionIdSigner, id: string, record: RetiredRecord): string | undefined {
+    const { sealer } = this;
+    const opened = sealer?.open(record.sealed, id, textOf(record))?.text;
+    if (opened !== undefined) return isSessionId(opened) ? opened : undefined;
+    return sealer?.acceptsPlain === false ? undefined : signer.openSuccessor(id, record.sealed);
+  }
+
   /** The header of a record, of which there is nothing but the first line. */
   headerOf(head: string, handle: string): RecordHeader | undefined {
     if (kindOf(head) !== LIVE) return undefined;
@@ -145,6 +167,12 @@ export class SessionRecords {
 
 const NO_KEYS =
   'The session is encrypted, and this node has no keys: give it the same option "encryption" as the others.';
+
+/** What a pointer says in clear. */
+type Pointer = Pick<RetiredRecord, 'until' | 'successor' | 'privileged' | 'ofPrincipal'>;
+
+const textOf = ({ until, successor, privileged, ofPrincipal }: Pointer): string =>
+  `pointer ${until} ${successor} ${privileged} ${privileged && ofPrincipal}`;
 
 /** Contents as they are stored. */
 export interface SealedBody {

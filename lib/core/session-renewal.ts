@@ -130,3 +130,7 @@ export function listOf(what: string, value: readonly string[] = []): readonly st
 export function claimsOf(claims: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return jsonSessionCodec.decode(jsonSessionCodec.encode(claims));
 }
+
+/** Nothing of what was before the login goes on after it, but the data. */
+export const beginsAnew = (renewal: Renewal | undefined): boolean =>
+  renewal?.kind === 'authenticate' || renewal?.kind === 'start-over';

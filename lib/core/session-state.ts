@@ -1,6 +1,6 @@
 import { commitPlan, type CommitPlan } from './commit-plan.js';
 import { SessionChanges, type EncodedContents } from './session-changes.js';
-import type { BoundProperty } from './session-binding.js';
+import type { BoundProperty, RequestingClient } from './session-binding.js';
 import type { SessionCodec } from './session-codec.interface.js';
 import type { DeviceStatus, SessionDevice } from './session-device.js';
 import {
@@ -11,9 +11,9 @@ import {
   newSessionId,
   seedOf,
 } from './session-id.js';
-import type { SessionClient, SessionIdentity } from './session-identity.js';
+import type { SessionIdentity } from './session-identity.js';
 import type { LiveRecord, RecordHeader } from './session-record.js';
-import { combined, REGENERATE, type Renewal } from './session-renewal.js';
+import { beginsAnew, combined, REGENERATE, type Renewal } from './session-renewal.js';
 import { SessionStoreUnavailableError, SessionUnconfirmedError } from './session.errors.js';
 import type { StoreFailurePolicy } from './store-failure.js';
 
@@ -61,8 +61,8 @@ export class SessionState {
   destroyed = false;
   ended = false;
   renewal: Renewal | undefined;
-  /** Tells what is known about who asks, when a session is authenticated. */
-  describeClient: (() => SessionClient | undefined) | undefined;
+  /** Who asks, if it is a request that does. */
+  client: RequestingClient | undefined;
   /** Tells what its client has in common with all of its requests, when a session begins. */
   bind: (() => Readonly<Record<string, string>> | undefined) | undefined;
   /** In what its client differs from the one that the session began with. */
@@ -71,6 +71,8 @@ export class SessionState {
   provesDevice: ((device: SessionDevice) => boolean) | undefined;
   #newDevice: SessionDevice | undefined;
   #judged: { readonly device: SessionDevice; readonly status: DeviceStatus } | undefined;
+  /** The id that came was given up long ago. */
+  replayed = false;
   tokenChange: TokenChange = 'keep';
   idleEnd: number;
   lastAccessedAt: number;
@@ -202,6 +204,11 @@ export class SessionState {
     return this.record?.stale === true && this.outage === undefined;
   }
 
+  /** Of what it is to write nothing was meant by this request. */
+  get onlySeals(): boolean {
+    return this.isOutdated && this.encoded === undefined && this.#newDevice === undefined;
+  }
+
   /** What a commit is to do now; leaves in {@link encoded} what it has to write. */
   plan(): CommitPlan {
     const dead = this.destroyed || this.changes.damaged;
@@ -253,7 +260,7 @@ export class SessionState {
   /** Continues under a new id. Only a request of its client can take one along. */
   renewUnasked(): void {
     // A thief who gets the new id takes it away from the user.
-    if (this.passive || this.device === 'unproven') return;
+    if (this.passive || this.device === 'unproven' || this.client?.isAnswered()) return;
     if (this.#id !== undefined && !this.renewal) this.renew(REGENERATE);
   }
 
@@ -340,7 +347,3 @@ export class SessionState {
     if (!this.renewal) this.#id = this.#handle = undefined;
   }
 }
-
-/** Nothing of what was before the login goes on after it, but the data. */
-const beginsAnew = (renewal: Renewal | undefined): boolean =>
-  renewal?.kind === 'authenticate' || renewal?.kind === 'start-over';

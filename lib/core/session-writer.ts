@@ -18,6 +18,7 @@ import type { StoredValue } from './session-store.interface.js';
 import {
   SessionConflictError,
   SessionStoreUnavailableError,
+  SessionTooLargeError,
   SessionUnconfirmedError,
 } from './session.errors.js';
 import type { SaveSessionOptions } from './session.js';
@@ -60,6 +61,8 @@ export class SessionWriter {
     try {
       await state.committing;
     } catch (error) {
+      // Nobody has asked for that: the next request tries again.
+      if (plan === 'save' && state.onlySeals && isRefusal(error)) return true;
       state.failed(error);
       throw error;
     } finally {
@@ -168,9 +171,9 @@ export class SessionWriter {
   async #delete(state: SessionState): Promise<void> {
     if (state.record || state.supersededBy !== undefined || state.outage) {
       await this.ending.end(state.storedHandle, state.record);
-    } else if (this.parts.store.confirms && state.presentedHandle !== undefined) {
-      // It was ended before, and perhaps only where it was not confirmed.
-      await this.ending.end(state.presentedHandle);
+    } else if ((this.parts.store.confirms || state.replayed) && state.presentedHandle) {
+      // It was ended before, and perhaps only where it was not confirmed; or it goes on under another id.
+      await this.ending.end(state.presentedHandle, undefined, true);
     }
     this.#end(state);
     state.destroyed = true;
@@ -307,6 +310,10 @@ function planInOutage(state: SessionState, plan: CommitPlan): CommitPlan {
     'this request goes on without it, and so cannot change the session',
   );
 }
+
+/** The store does not take it now, or not so much. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof SessionStoreUnavailableError || error instanceof SessionTooLargeError;
 
 /** The counter that a version begins with tells older from newer. */
 const isNewer = (one: LiveRecord, other: LiveRecord): boolean =>

@@ -31,12 +31,15 @@ export function mountOnExpress(application: ExpressApplication, host: SessionHos
 
 /** The corridor as a middleware, for routes chosen by Nest. */
 export function expressMiddleware(host: SessionHost): Middleware {
-  return (request, response, next) =>
+  return (request, response, next) => {
+    // From then on it is known, also when the client has left.
+    if (host.asksForAddress) void request.socket.remoteAddress;
     // Express finds its error handlers from here whenever `next` is called, even after the handler.
     host.enter(request, response, new ExpressTransportRequest(request), next, (error) => {
       response.statusCode = 500;
       next(error);
     });
+  };
 }
 
 class ExpressTransportRequest extends RawTransportRequest<ExpressRequest> {

@@ -88,7 +88,7 @@ export class SessionAccounts {
   async switch(handle: string): Promise<Session | undefined> {
     const current = await this.#current();
     const id = this.#parked.find((one) => handleOf(one) === handle);
-    if (id === undefined) return handle === current.handle ? current : undefined;
+    if (id === undefined) return isListedAs(current, handle) ? current : undefined;
     const next = await this.active.open([this.parts.manager.tokenOf(id)]).load();
     const others = this.#parked.filter((one) => one !== id);
     if (next.principal === undefined) {
@@ -101,7 +101,7 @@ export class SessionAccounts {
   /** Ends a session of this browser, in use or parked; `false` if it is not there. */
   async remove(handle: string): Promise<boolean> {
     const session = await this.#current();
-    if (session.handle === handle && session.principal !== undefined) {
+    if (isListedAs(session, handle) && session.principal !== undefined) {
       await session.destroy();
       return true;
     }
@@ -168,6 +168,11 @@ export class SessionAccounts {
     this.#ids = ids;
     this.#changed = true;
   }
+}
+
+/** Its id may have been renewed since it was listed. */
+function isListedAs(session: LiveSession, handle: string): boolean {
+  return handle === session.handle || handle === LiveSession.stateOf(session).presentedHandle;
 }
 
 function accountOf(session: Session | undefined, current: Session): SessionAccount | undefined {

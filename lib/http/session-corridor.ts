@@ -7,7 +7,7 @@ import type { SessionState } from '../core/session-state.js';
 import { SessionUnavailableError } from '../core/session.errors.js';
 import type { IncomingRequest } from './raw-transport-request.js';
 import { RETRY_AFTER } from './session-http.exception.js';
-import { SessionLane, type SessionLaneParts } from './session-lane.js';
+import { SessionLane, type RequestCourse, type SessionLaneParts } from './session-lane.js';
 
 /** On the raw request itself: a WeakMap costs every collection of garbage, 20 µs a request under load. */
 const CORRIDOR = Symbol('session corridor');
@@ -46,7 +46,7 @@ export interface KnownSessions {
  * What stands between one request and its session, or sessions: nothing of the answer leaves before all
  * of them are stored, and what the client is told of its tokens is told once.
  */
-export class SessionCorridor {
+export class SessionCorridor implements RequestCourse {
   /** The session of `forRoot`. */
   readonly main: SessionLane;
   #others: SessionLane[] | undefined;
@@ -59,6 +59,7 @@ export class SessionCorridor {
   handling: Promise<void> | undefined;
   /** What a refusal asks for, as in RFC 9110, section 11.6.1. */
   challenge: string | undefined;
+  readonly arrivedAt: number;
   /** Done: commit and answer happen once. */
   answered = false;
 
@@ -66,7 +67,8 @@ export class SessionCorridor {
     private readonly known: KnownSessions,
     readonly request: IncomingRequest,
   ) {
-    this.main = new SessionLane(known.main, request);
+    this.arrivedAt = known.main.manager.now();
+    this.main = new SessionLane(known.main, request, this);
   }
 
   /** The session of a name. No I/O. */
@@ -91,6 +93,17 @@ export class SessionCorridor {
   /** The session of `forRoot`. No I/O. */
   get session(): LiveSession {
     return this.main.session;
+  }
+
+  /** Whether the browser has sent tokens of other sessions by itself: a handler may use any. No I/O. */
+  hasTokensBeside(lane: SessionLane): boolean {
+    const all = [this.known.main, ...this.known.named.values()];
+    const others = all.filter((one) => one !== lane.parts);
+    const ambient = others.flatMap(({ transports, parking }) => [
+      ...transports.filter(({ explicit }) => !explicit),
+      ...(parking ? [parking.transport] : []),
+    ]);
+    return ambient.some((transport) => transport.read(this.request).length > 0);
   }
 
   /** What is known about it, if anybody has asked for it. */
@@ -156,7 +169,7 @@ export class SessionCorridor {
 
   #laneOf(parts: SessionLaneParts): SessionLane {
     let lane = this.#others?.find((one) => one.parts === parts);
-    if (!lane) (this.#others ??= []).push((lane = new SessionLane(parts, this.request)));
+    if (!lane) (this.#others ??= []).push((lane = new SessionLane(parts, this.request, this)));
     return lane;
   }
 }

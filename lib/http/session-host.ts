@@ -16,6 +16,7 @@ type Next = (error?: unknown) => void;
 export class SessionHost {
   readonly #views: ExpressSessionViews;
   readonly #eager: boolean;
+  #asksForAddress: boolean;
   /** Which routes have a session is decided by Nest's own middleware matching. */
   readonly routed: boolean;
   /** Sessions beside those of `forRoot`. */
@@ -34,6 +35,12 @@ export class SessionHost {
     this.#views = new ExpressSessionViews(options.cookie);
     this.#eager = options.loading === 'eager';
     this.routed = options.forRoutes !== undefined || options.exclude !== undefined;
+    this.#asksForAddress = main.manager.bindsClients;
+  }
+
+  /** Whether the address of a client may be asked for late, when the client may have left. */
+  get asksForAddress(): boolean {
+    return this.#asksForAddress;
   }
 
   /**
@@ -66,6 +73,7 @@ export class SessionHost {
     }
     if (keyPrefix !== undefined) this.#prefixes.add(keyPrefix);
     this.named.set(name, lane);
+    this.#asksForAddress ||= lane.manager.bindsClients;
   }
 
   /** Opens the corridor of a request and runs the rest of it inside. */

@@ -19,6 +19,14 @@ import { CookieTransport } from './cookie.transport.js';
 import type { DeviceSessions } from './device-sessions.js';
 import { SessionAccounts } from './session-accounts.js';
 
+/** How far a request has come. */
+export interface RequestCourse {
+  /** When its first byte was read, in milliseconds since the epoch. */
+  readonly arrivedAt: number;
+  /** Nothing can be told its client any more. */
+  readonly answered: boolean;
+}
+
 /** What the sessions of one name have in common: an application may have several names. */
 export interface SessionLaneParts {
   /** `undefined` for the sessions of `forRoot`. */
@@ -58,6 +66,7 @@ export class SessionLane {
   constructor(
     readonly parts: SessionLaneParts,
     private readonly request: TransportRequest,
+    private readonly course: RequestCourse,
   ) {
     this.#arrivedBy = parts.transports[0] as SessionIdTransport;
   }
@@ -214,6 +223,8 @@ export class SessionLane {
     return this.parts.manager.open(tokens, {
       describe: () => clientOfRequest(request),
       traits: () => traitsOfRequest(request),
+      arrivedAt: this.course.arrivedAt,
+      isAnswered: () => this.course.answered,
       proves: devices && ((device) => devices.proves(request, device)),
     });
   }

@@ -2,6 +2,7 @@ import { toMilliseconds } from '../core/duration.js';
 import type { ReplayPolicy } from '../core/rejection.js';
 import type { RecordSealing } from '../core/record-sealer.interface.js';
 import type { ClientBindingOptions } from '../core/session-binding.js';
+import type { Timeouts } from '../core/session-lifetime.js';
 import { originOf, prefixesOf, usualPrefixes } from './security-options.validation.js';
 import type { SessionModuleOptions } from './session-module.options.js';
 
@@ -13,7 +14,8 @@ export interface ResolvedSecurityOptions {
   /** `undefined`: an id serves as long as its session lives. */
   readonly renewalTimeout: number | undefined;
   readonly regenerateGrace: number;
-  readonly replayWindow: number;
+  /** `undefined`: as long as each session can be idle. */
+  readonly replayWindow: number | undefined;
   readonly onReplay: ReplayPolicy;
   readonly binding: ClientBindingOptions | undefined;
   /** `undefined`: sessions are bound to no device. */
@@ -27,17 +29,14 @@ export interface ResolvedSecurityOptions {
   readonly onRejected: SessionModuleOptions['onRejected'];
 }
 
-export function completeSecurity(
-  options: SessionModuleOptions,
-  idleTimeout: number,
-): ResolvedSecurityOptions {
+export function completeSecurity(options: SessionModuleOptions): ResolvedSecurityOptions {
   const secrets = Object.freeze(options.secret === undefined ? [] : [options.secret].flat());
   return {
     secrets,
     encryption: completeEncryption(options.encryption, secrets),
     renewalTimeout: toMilliseconds(options.renewalTimeout),
     regenerateGrace: toMilliseconds(options.regenerateGrace ?? '30s') as number,
-    replayWindow: toMilliseconds(options.replayWindow ?? idleTimeout) as number,
+    replayWindow: toMilliseconds(options.replayWindow),
     onReplay: options.onReplay ?? 'refuse',
     binding: completeBinding(options.binding),
     deviceBound: completeDevice(options.deviceBound),
@@ -151,10 +150,11 @@ export function deviceContradictions(
 
 /** What is wrong although each option alone is right. */
 export function securityContradictions(
-  options: SessionModuleOptions,
-  { encryption, renewalTimeout, binding }: ResolvedSecurityOptions,
-  absoluteTimeout: number,
+  resolved: ResolvedSecurityOptions,
+  { idleTimeout, absoluteTimeout }: Timeouts,
 ): string[] {
+  const { encryption, renewalTimeout, binding, onReplay, replayWindow } = resolved;
+  const { regenerateGrace: grace } = resolved;
   const problems: string[] = [];
   if (encryption?.keys.length === 0) {
     problems.push('encryption needs keys: give `secret`, or `encryption: { keys }`');
@@ -167,8 +167,15 @@ export function securityContradictions(
   if (binding && !binding.userAgent && !binding.address) {
     problems.push('binding ties sessions to nothing: give userAgent or address, or leave it out');
   }
-  if (options.onReplay === 'end' && options.replayWindow === 0) {
-    problems.push("onReplay: 'end' needs a replayWindow: leave it out, or make it longer than 0");
+  if (renewalTimeout !== undefined && (renewalTimeout < grace || grace === 0)) {
+    problems.push(
+      `renewalTimeout (${renewalTimeout} ms) does not go with regenerateGrace (${grace} ms), so requests in flight would be logged out: it must be at least as long, and the grace longer than 0`,
+    );
+  }
+  if (onReplay === 'end' && (replayWindow ?? idleTimeout) <= grace) {
+    problems.push(
+      `onReplay: 'end' needs a replayWindow longer than regenerateGrace (${grace} ms), or no replay would be noticed: make it longer, or leave it out`,
+    );
   }
   return problems;
 }

@@ -138,7 +138,7 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
     ),
     logoutRetry: toMilliseconds(options.logoutRetry ?? '1m') as number,
     ...usual,
-    ...completeSecurity(options, idleTimeout),
+    ...completeSecurity(options),
     rememberMe: Object.freeze(timeouts(options.rememberMe ?? {}, preset ?? lasting)),
     touchAfter: touchAfter as number,
     maxSessions: options.maxSessions ?? Infinity,
@@ -193,7 +193,7 @@ function contradictionsOf(
   environment: string | undefined,
 ): string[] {
   const problems = [
-    ...securityContradictions(options, resolved, resolved.absoluteTimeout),
+    ...securityContradictions(resolved, resolved),
     ...deviceContradictions(resolved, resolved),
   ];
   const unless = (right: boolean, problem: string) => right || problems.push(problem);

@@ -216,7 +216,7 @@ export interface SessionModuleOptions {
    * For how long, at least, the use of a renewed id is noticed, as `replayed` in `onRejected`: about 250
    * bytes in the store for each renewal. `0`: not after the grace.
    *
-   * @default `idleTimeout`
+   * @default as long as the session can be idle
    */
   replayWindow?: Duration;
   /**

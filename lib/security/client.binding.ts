@@ -23,7 +23,9 @@ export class ClientBinding implements SessionBinding {
     const { options } = this;
     return {
       ...(options.userAgent && { userAgent: userAgent ?? '' }),
-      ...(options.address && { address: keptOf(address ?? '', options.address) }),
+      // That of a client that has left may be unknown.
+      ...(options.address &&
+        address !== undefined && { address: keptOf(address, options.address) }),
     };
   }
 
