@@ -860,6 +860,22 @@ describe.each(ADAPTERS)('sessions on %s', (adapter) => {
       expect((await me(client)).data as object).not.toHaveProperty('note');
     });
 
+    it('are found by the handle that was listed, although the id is just being renewed', async () => {
+      const clock = new FakeClock();
+      app = await startWith({ clock, renewalTimeout: '15m', idleTimeout: '2h' });
+      const client = await withAccounts('alice');
+      const [{ handle } = { handle: '' }] = await listIn(client);
+      clock.advance(20 * 60_000);
+      const switched = await client.post('/accounts/switch', { json: { handle } });
+      expect(switched.json).toEqual({ done: true, principal: 'alice' });
+      const [renewed = { handle: '' }] = await listIn(client);
+      expect(renewed.handle).not.toBe(handle);
+      clock.advance(20 * 60_000);
+      const removed = await client.post('/accounts/remove', { json: { handle: renewed.handle } });
+      expect(removed.json).toEqual({ done: true });
+      expect(await sessionsIn().count()).toBe(0);
+    });
+
     it('leave nothing behind of who was nobody', async () => {
       const client = browse(app);
       await client.post('/set', { json: { cart: 'nobody' } });

@@ -3,10 +3,12 @@ import { Controller, Get, HttpCode, Post, type INestApplication } from '@nestjs/
 import {
   RequireSession,
   Session,
+  SessionService,
   type SessionModuleOptions,
   type SessionRejection,
 } from 'nestjs-distributed-session';
 import type { Application } from 'express';
+import { setTimeout as delay } from 'node:timers/promises';
 import { handleOf } from '../../lib/core/session-id.js';
 import { ADAPTERS, type TestApp } from '../support/app.js';
 import type { HttpClient } from '../support/http-client.js';
@@ -21,6 +23,8 @@ const CHROME_ON_MAC =
 
 @Controller()
 class Bank {
+  constructor(private readonly sessions: SessionService) {}
+
   @Post('visit') @HttpCode(200) visit(@Session() session: Session) {
     session.increment('visits');
   }
@@ -29,6 +33,12 @@ class Bank {
     await session.authenticate('alice');
     await session.save();
     return session.binding;
+  }
+
+  /** Asks for its session when its client may have left. */
+  @Get('slow') async slow() {
+    await delay(300);
+    return { principal: (await this.sessions.current()?.load())?.principal };
   }
 
   @Get('open') open(@Session() session: Session) {
@@ -191,6 +201,34 @@ describe.each(ADAPTERS)('sessions that are bound to their clients, on %s', (adap
     const elsewhere = { address: '198.51.100.1' };
     expect(await me(opened.browser(app, browser.jar), elsewhere)).toEqual([0]);
   });
+
+  it('takes nobody who leaves early for somebody else', async () => {
+    const app = await node({ onMismatch: 'destroy' });
+    const browser = await loggedIn(app);
+    const leaving = new AbortController();
+    const slow = browser.get('/slow', { ...headers(), signal: leaving.signal });
+    await delay(100);
+    leaving.abort();
+    await expect(slow).rejects.toThrow('aborted');
+    await delay(400);
+    expect(rejected).toEqual([]);
+    expect(await me(browser)).toEqual([0]);
+  });
+
+  it.each([
+    ['reauthenticate', 401],
+    ['destroy', 503],
+  ] as const)(
+    "holds while the store does not answer ('%s', onStoreFailure: 'stale')",
+    async (onMismatch, status) => {
+      const browser = await loggedIn(await node({ onMismatch }, { onStoreFailure: 'stale' }));
+      expect(await me(browser)).toEqual([0]);
+      await redis.kill();
+      expect(await me(browser)).toEqual([0]);
+      expect(await me(browser, { address: '198.51.100.1', agent: CHROME_ON_MAC })).toBe(status);
+      await redis.run();
+    },
+  );
 
   it('gives an application a score for a policy of its own', async () => {
     const app = await node({}, { policy: (session) => session.binding.score < 0.5 });

@@ -103,6 +103,14 @@ class MyTransport implements SessionIdTransport {
   }
 }
 
+/** Goes by the sessions of `forRoot`, and uses others. */
+@Controller()
+class Mixed {
+  @Post('mixed') open(@Session.of('admin') session: Session) {
+    return { opened: session.increment('opened') };
+  }
+}
+
 const GUARD: Provider = { provide: APP_GUARD, useClass: SessionCsrfGuard };
 
 describe.each(ADAPTERS)('requests that another site causes on %s', (adapter) => {
@@ -426,6 +434,24 @@ describe.each(ADAPTERS)('requests that another site causes on %s', (adapter) => 
       expectRefused(await send(both, { 'x-csrf-token': ofVault }), unproven);
       expect(rejected.map(({ name }) => name)).toEqual(['admin', undefined]);
     });
+  });
+
+  it('are refused if they bring a cookie of other sessions than those that the route goes by', async () => {
+    const app = opened.add(
+      await start(
+        { transport: 'x-auth-token' },
+        {
+          controllers: [Mixed],
+          imports: [SessionModule.forFeature('admin', { transport: 'cookie' })],
+        },
+      ),
+    );
+    const root = opened.browser(app);
+    expect((await root.post('/mixed', { headers: OWN })).json).toEqual({ opened: 1 });
+    expectRefused(await root.post('/mixed', { headers: EVIL }), elsewhere);
+    expect((await root.post('/mixed', { headers: OWN })).json).toEqual({ opened: 2 });
+    // Without any cookie there is nothing that a browser has added by itself.
+    expect((await opened.browser(app).post('/mixed', { headers: EVIL })).status).toBe(201);
   });
 
   describe('by options', () => {

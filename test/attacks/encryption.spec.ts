@@ -8,9 +8,12 @@ import {
   type SessionModuleOptions,
   type SessionRejection,
 } from 'nestjs-distributed-session';
+import { FakeClock } from 'nestjs-distributed-session/testing';
+import type { Redis } from 'ioredis';
 import { handleOf } from '../../lib/core/session-id.js';
 import { AesRecordSealer } from '../../lib/security/aes-record.sealer.js';
 import { Keyring } from '../../lib/security/keyring.js';
+import { openWithId } from '../../lib/security/successor.sealer.js';
 import { ADAPTERS, SECRET, type TestApp } from '../support/app.js';
 import type { HttpClient } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
@@ -56,6 +59,10 @@ class Ward {
     @Body() { note }: { note: string },
   ) {
     session.set('note', note);
+  }
+
+  @RequireSession() @Post('fill') @HttpCode(200) fill(@Session() session: Session) {
+    session.set('note', 'x'.repeat(52_000));
   }
 
   @RequireSession() @Post('renew') @HttpCode(200) async renew(@Session() session: Session) {
@@ -114,6 +121,7 @@ describe.each(ADAPTERS)('encryption at rest, on %s', (adapter) => {
       },
     });
 
+  const each = (task: (client: Redis) => Promise<unknown>) => Promise.all(probe.nodes.map(task));
   const loggedIn = async (app: TestApp): Promise<HttpClient> => {
     const browser = opened.browser(app);
     expect((await browser.post('/login')).status).toBe(200);
@@ -241,6 +249,48 @@ describe.each(ADAPTERS)('encryption at rest, on %s', (adapter) => {
       expect((await at(retired, idle).get('/note')).status).toBe(401);
       expect(rejected).toEqual([{ reason: 'undecryptable', handle: handleOf(idOf(idle)) }]);
     });
+  });
+
+  it('leads nobody on by a pointer that was altered, and tells no id in force by an old one', async () => {
+    const clock = new FakeClock();
+    const encryption = { keys: SECRET, mode: 'store-blind' } as const;
+    const app = await node({ clock, encryption });
+    const browser = await loggedIn(app);
+    const early = at(app, browser);
+    const old = idOf(browser);
+    await browser.post('/renew');
+    const key = await keyOf(early);
+    const pointer = (await probe.client.get(key))!;
+    expect(openWithId(old, pointer.split('.')[2]!)).toBeUndefined();
+    clock.advance(60_000);
+    expect((await at(app, early).get('/note')).status).toBe(401);
+    await probe.client.set(key, pointer.replace(/\d{13}/, String(clock.now() + 1e9)));
+    expect((await at(app, early).get('/note')).status).toBe(401);
+    expect(await note(browser)).toBe('appendectomy');
+  });
+
+  it('locks nobody out who only reads: what cannot be sealed anew stays as it is', async () => {
+    const browser = await loggedIn(await node({}));
+    await browser.post('/fill');
+    // Sealed it would be larger than maxBytes.
+    const app = await node({ encryption: { keys: SECRET, acceptPlain: true } });
+    expect((await at(app, browser).get('/note')).status).toBe(200);
+    const sessions = app.app.get(SessionService).forPrincipal(KNOWN.principal);
+    expect(await sessions.updateGrants({ roles: [] })).toBe(1);
+    expect((await at(app, browser).get('/note')).json.roles).toEqual([]);
+  });
+
+  it('serves reads while Redis takes no writes and keys are rotated', async () => {
+    const browser = await loggedIn(await node({ encryption: { keys: SECRET } }));
+    const app = await node({ encryption: { keys: [NEW_KEY, SECRET] } });
+    await each((client) => client.config('SET', 'maxmemory', '1'));
+    try {
+      expect(await note(at(app, browser))).toBe('appendectomy');
+      expect((await at(app, browser).post('/note', { json: { note: 'x' } })).status).toBe(503);
+    } finally {
+      await each((client) => client.config('SET', 'maxmemory', '0'));
+    }
+    expect(await note(at(app, browser))).toBe('appendectomy');
   });
 
   it('loses no session when secrets and keys are rotated under traffic', async () => {

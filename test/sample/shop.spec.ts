@@ -56,6 +56,8 @@ describe.each(ADAPTERS)('the shop on %s', (adapter) => {
       expect(me.status).toBe(200);
       expect(me.json).toEqual({ principal: user.username, roles });
 
+      expect((await visitor.get('/auth/logout')).status).toBe(405);
+      expect((await visitor.get('/auth/me')).status).toBe(200);
       const loggedOut = await visitor.post('/auth/logout');
       expect(loggedOut.status).toBe(204);
       expect(loggedOut.text).toBe('');

@@ -49,7 +49,10 @@ describe('a sealed text', () => {
       const other = sealed[at] === 'A' ? 'B' : 'A';
       const altered = sealed.slice(0, at) + other + sealed.slice(at + 1);
       // The last character may carry spare bits only.
-      if (Buffer.from(altered, 'base64url').equals(Buffer.from(sealed, 'base64url'))) continue;
+      const [one, other64] = [altered, sealed].map((text) =>
+        Buffer.from(text.slice(6), 'base64url'),
+      );
+      if (at >= 6 && one!.equals(other64!)) continue;
       expect(sealer.open(altered, owner, CONTEXT)).toBeUndefined();
       expect(sealer.open(sealed.slice(0, at), owner, CONTEXT)).toBeUndefined();
     }
