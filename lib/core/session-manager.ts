@@ -6,8 +6,6 @@ import type { VerifiedToken } from './session-id-signer.interface.js';
 import { PrincipalSessions, listed, type ListedSession } from './principal-sessions.js';
 import type { RejectionReason, ReplayPolicy } from './rejection.js';
 import type { BindingReport, RequestingClient } from './session-binding.js';
-import type { SessionDevice } from './session-device.js';
-import type { SessionClient } from './session-identity.js';
 import { SessionEnding, type SessionEndingParts } from './session-ending.js';
 import { SessionIndex, type SessionQuery } from './session-index.js';
 import { SessionReader } from './session-reader.js';
