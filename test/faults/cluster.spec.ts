@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { SessionService } from 'nestjs-distributed-session';
 import { SECRET, startApp, until, type TestApp } from '../support/app.js';
 import { FaultLoad } from '../support/fault-load.js';
-import { bound, recordFault } from '../support/fault-record.js';
+import { atMost, bound, recordFault } from '../support/fault-record.js';
 import { FaultShop } from '../support/fault-shop.js';
 import { expectStatuses, expectTruth } from '../support/fault-stage.js';
 import { RedisCluster } from '../support/redis-cluster.js';
@@ -80,7 +80,7 @@ describe('a Cluster of three masters and their replicas', () => {
     const figures = { ...(await load.figures(since)), recovery };
     expectStatuses(figures);
     expectTruth(figures);
-    expect(recovery).toBeLessThan(5_000);
+    expect(recovery).toBeLessThan(atMost(5_000));
     await cluster.run();
     recordFault({
       fault: 'Cluster: a master is killed',

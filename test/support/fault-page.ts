@@ -49,7 +49,7 @@ Made by a program from what it measured, \`test/faults/results.json\`; not writt
 
 \`\`\`sh
 npm ci && npm run test:faults  # breaks everything and writes this page: some minutes
-npm ci && npm test             # the same faults and assertions, shorter
+npm ci && npm test             # the same faults, shorter, on a machine that does other things as well
 \`\`\`
 
 What happens to sessions when machines and networks fail: each fault is done to a real Redis on this machine, under visitors that log in, read, count and log out. When it is over, what they were promised is compared with what is there. Beside it, where that is meaningful, is what the same fault did in the same run to the same application with express-session ${versions['express-session']}, connect-redis ${versions['connect-redis']} and node-redis ${versions.redis}, as their documentation shows them. \`none\` are requests without an answer within 15 seconds. In all of them the process lived: an uncaught error or an unhandled rejection fails the test.`;

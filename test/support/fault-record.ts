@@ -2,11 +2,14 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pageOfFaults } from './fault-page.js';
 
-/** Faults last as long as users meet them; else they are shortened, and the assertions are the same. */
+/** Faults last as long as users meet them; else they are shortened, and the assertions are the same but for {@link atMost}. */
 export const FULL = process.env.FAULTS === 'full';
 
 /** A bound of the long form, and of the short one. */
 export const bound = (long: number, short: number): number => (FULL ? long : short);
+
+/** Milliseconds that something may take: the short form shares the machine with other tests. */
+export const atMost = (milliseconds: number): number => bound(milliseconds, 3 * milliseconds);
 
 /** What a fault did to an application. */
 export interface FaultFigures {

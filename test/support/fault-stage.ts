@@ -5,7 +5,7 @@ import type { SessionModuleOptions } from 'nestjs-distributed-session';
 import { SECRET, startApp, TestLogger, until, type AdapterName, type TestApp } from './app.js';
 import { FaultLoad } from './fault-load.js';
 import { FaultProxy } from './fault-proxy.js';
-import { FULL, recordFault, type FaultFigures, type FaultRecord } from './fault-record.js';
+import { atMost, FULL, recordFault, type FaultFigures, type FaultRecord } from './fault-record.js';
 import { FaultShop, startPeer } from './fault-shop.js';
 import { HttpClient } from './http-client.js';
 import { RedisServer } from './redis-server.js';
@@ -150,7 +150,7 @@ export function expectTruth(figures: FaultFigures): void {
 }
 
 /** The longest that an answer may take: a command's time, twice, and what a busy machine adds. */
-export const IN_TIME = 2 * 500 + 500;
+export const IN_TIME = atMost(2 * 500 + 500);
 
 /** 503, and the browser's cookies stay as they are. */
 export async function expectUnavailable(user: HttpClient, method: string, path: string) {
