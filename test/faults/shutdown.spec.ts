@@ -2,6 +2,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Redis } from 'ioredis';
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import type { LiveRecord } from '../../lib/core/session-record.js';
+import { SessionRecords } from '../../lib/core/session-records.js';
+import { AesRecordSealer } from '../../lib/security/aes-record.sealer.js';
+import { Keyring } from '../../lib/security/keyring.js';
 import { ADAPTERS, inParallel, until } from '../support/app.js';
 import { AppProcess } from '../support/app-process.js';
 import { HttpClient } from '../support/http-client.js';
@@ -142,10 +146,10 @@ describe('an application that is killed during a login', () => {
       expect(await app.stop('SIGKILL')).toBe('SIGKILL');
       const status = await login;
 
-      const records = [...(await probe.liveRecords()).values()];
-      const own = records.filter((record) => record.includes(sku));
+      const records = [...(await probe.liveRecords())].map(([key, value]) => opened(key, value));
+      const own = records.filter((record) => record?.dataText.includes(sku));
       const [before, after] = [false, true].map(
-        (is) => own.filter((record) => record.includes('alice') === is).length,
+        (is) => own.filter((record) => (record?.header.identity !== undefined) === is).length,
       ) as [number, number];
       states.push(status === 200 ? 'answered' : `${before} before, ${after} after`);
 
@@ -172,6 +176,14 @@ describe('an application that is killed during a login', () => {
     ]);
   }, 60_000);
 });
+
+/** What stands in a record of the shop, which encrypts them. */
+function opened(key: string, value: string): LiveRecord | undefined {
+  const sealing = { blind: false, acceptsPlain: false };
+  const records = new SessionRecords(new AesRecordSealer(new Keyring([SECRET]), sealing));
+  const record = records.decode(value, { handle: key.slice(key.lastIndexOf(':') + 1) });
+  return record?.kind === 'live' ? record : undefined;
+}
 
 /** Lets some more words pass between an application and Redis, its commands and the replies to them. */
 class LastWords extends RedisProxy {
