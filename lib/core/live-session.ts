@@ -266,6 +266,8 @@ export class LiveSession implements Session {
         'A session found by its handle cannot get a new id: only a request of its client can.',
       );
     }
+    const { takesNoId } = this.#state.client ?? {};
+    if (takesNoId !== undefined) throw new SessionUnavailableError(takesNoId);
     if (ofSomebody && this.device === 'unproven') throw new SessionDeviceError();
     if (ofSomebody && !this.#identity) {
       if (this.outage === undefined) throw new SessionRequiredError();

@@ -60,6 +60,13 @@ export interface RequestingClient {
   readonly arrivedAt: number;
   /** It can be told nothing any more. */
   readonly isAnswered: () => boolean;
+  /**
+   * It has been there since its session had an older id, such as on a socket: that one is no replay. With the
+   * session of anybody else than this principal it does not go on.
+   */
+  readonly connected?: { readonly principal: string | undefined } | undefined;
+  /** It cannot be handed an id, such as over a socket: why, and what to do instead. */
+  readonly takesNoId?: string | undefined;
   /** Whether it is the device that a session is bound to; absent: sessions are bound to none. */
   readonly proves?: ((device: SessionDevice) => boolean) | undefined;
 }

@@ -1,10 +1,13 @@
 import type { Clock } from './clock.js';
+import type { News } from './news.interface.js';
 import { placesOf } from './session-draft.js';
 import type { SessionLifetime } from './session-lifetime.js';
+import type { SessionNews } from './session-news.js';
 import type { Place } from './session-places.js';
 import type { SessionReader } from './session-reader.js';
 import type { LiveRecord, RetiredRecord } from './session-record.js';
 import { isIndexed, type SessionStore } from './session-store.interface.js';
+import type { SessionEventReason } from './session.events.js';
 import { SessionStoreUnavailableError, SessionUnconfirmedError } from './session.errors.js';
 
 /** What ending needs. */
@@ -12,12 +15,24 @@ export interface SessionEndingParts {
   readonly store: SessionStore;
   readonly lifetime: SessionLifetime;
   readonly clock: Clock;
+  /** Says what is told; `undefined`: nothing is. */
+  readonly news?: SessionNews | undefined;
   /** Told of a session that could not be ended, and how to try again. */
   readonly onEndFailed?: ((handle: string, end: () => Promise<unknown>) => void) | undefined;
 }
 
+/** How to end a session. */
+export interface EndOptions {
+  /** Its record, as last seen: saves looking where it stands. */
+  readonly known?: LiveRecord | undefined;
+  /** Not beyond a login by somebody who was not logged in under the id before. */
+  readonly ownOnly?: boolean | undefined;
+  /** Why somebody else than its user ends it; absent: its user does. */
+  readonly revoked?: SessionEventReason | undefined;
+}
+
 /** A session to end. */
-interface Ending {
+interface Ending extends Pick<EndOptions, 'revoked'> {
   /** Under which it is now, as far as is known. */
   handle: string;
   /** When it could not be ended, in milliseconds since the epoch. */
@@ -43,12 +58,10 @@ export class SessionEnding {
    * Ends the session of a handle; `false` if there was none. If the id was renewed meanwhile, the
    * session that goes on under another one is the one to end.
    *
-   * @param known its record, as last seen: saves looking where it stands
-   * @param ownOnly not beyond a login by somebody who was not logged in under the id before
    * @throws SessionStoreUnavailableError (`SESSION_STORE_UNAVAILABLE`) if that is not certain; it is tried again
    */
-  async end(handle: string, known?: LiveRecord, ownOnly?: boolean): Promise<boolean> {
-    const ending: Ending = { handle, ownOnly };
+  async end(handle: string, { known, ...options }: EndOptions = {}): Promise<boolean> {
+    const ending: Ending = { handle, ...options };
     try {
       return await this.#endNow(ending, known);
     } catch (error) {
@@ -74,7 +87,7 @@ export class SessionEnding {
       return ended;
     }
     const leaves = placesIn(seen);
-    const value = await store.delete(handle, leaves, { confirm: true });
+    const value = await store.delete(handle, leaves, { confirm: true, news: this.#newsOf(ending) });
     const record = value === undefined ? undefined : this.reader.decode(value, handle);
     // It was renewed in between.
     if (record?.kind === 'retired') {
@@ -84,6 +97,11 @@ export class SessionEnding {
     const others = placesIn(record).filter((place) => !leaves.includes(place));
     if (others.length > 0) await store.delete(handle, others);
     return record !== undefined;
+  }
+
+  #newsOf({ revoked }: Ending): News | undefined {
+    const { news } = this.parts;
+    return revoked ? news?.end('revoked', revoked) : news?.end('destroyed', 'logout');
   }
 
   /** From then on it is the one to end: the way to it may be gone when that is tried again. */

@@ -4,6 +4,9 @@ import { bucketOf, bucketOfHandle, handleOf, newSessionId } from './session-id.j
 import type { SessionIdSigner } from './session-id-signer.interface.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import type { SessionLimit } from './session-limit.js';
+import type { News } from './news.interface.js';
+import { newsOfCreation, newsOfRenewal } from './session-renewal-news.js';
+import type { SessionNews } from './session-news.js';
 import { actingPlace } from './session-places.js';
 import type { SessionIdentity } from './session-identity.js';
 import { decodeRecord, encodeRetired, nextVersion } from './session-record.js';
@@ -28,6 +31,8 @@ export interface SessionHandoverParts {
   readonly grace: number;
   /** For how long the use of a renewed id is noticed, in milliseconds. @default as long as its session can be idle */
   readonly replayWindow?: number | undefined;
+  /** Says what is told; `undefined`: nothing is. */
+  readonly news?: SessionNews | undefined;
   /** How many sessions a principal may have. */
   readonly limit?: SessionLimit | undefined;
 }
@@ -37,8 +42,11 @@ export class SessionHandover {
   constructor(private readonly parts: SessionHandoverParts) {}
 
   /** Stores a new session, within the limit of its principal; `false` if the handle is taken. */
-  async store(handle: string, draft: Draft): Promise<boolean> {
-    return this.#admit(handle, draft, await this.parts.limit?.of(draft.record.header));
+  async store(state: SessionState, draft: Draft): Promise<boolean> {
+    const { handle } = state;
+    const limit = await this.parts.limit?.of(draft.record.header);
+    const { news } = this.parts;
+    return this.#admit(handle, draft, limit, news && newsOfCreation(news, state, draft, handle));
   }
 
   /**
@@ -58,19 +66,33 @@ export class SessionHandover {
     const { ttl, standing } = draft;
     const limit = await this.#limitOnLogin(state, draft);
     const inReach = bucketOfHandle(handle) === bucketOfHandle(state.storedHandle);
-    const options = { expected: before.version, ttl: pointer.ttl, leaves, confirm: true };
+    const told = this.parts.news && newsOfRenewal(this.parts.news, state, draft, handle);
+    const news = told && { ...told, goesOnAs: handle };
+    const options = { expected: before.version, ttl: pointer.ttl, leaves, confirm: true, news };
     if (isIndexed(store) && inReach && !limit && !trace) {
       const next = { handle, value: draft.value, ttl, standing };
       const replaced = store.replace(state.storedHandle, pointer.value, { ...options, next });
       return replaced.catch((error: unknown) => this.#found(error, state, handle));
     }
-    if (!(await this.#admit(handle, draft, limit))) return { status: 'taken' };
+    // It is told when it is done, by the last step.
+    const begun = told && { ...told, kind: 'provisional' as const };
+    if (!(await this.#admit(handle, draft, limit, begun))) return { status: 'taken' };
     // In between: whoever finds the trace finds its session, and whoever does not finds the old one.
     if (trace) await store.create(trace.handle, trace.value, trace);
     const saved = store.save(state.storedHandle, pointer.value, options);
-    const outcome = await saved.catch((error: unknown) => this.#found(error, state, handle));
+    const withdraw = () =>
+      store.delete(handle, standing.places, {
+        news: told && { ...told, kind: 'withdrawn' as const },
+      });
+    const outcome = await saved
+      .catch((error: unknown) => this.#found(error, state, handle))
+      .catch(async (error: unknown) => {
+        // Nobody gets its id.
+        await withdraw().catch(() => undefined);
+        throw error;
+      });
     if (outcome.status === 'unconfirmed') return outcome;
-    if (outcome.status !== 'saved') await store.delete(handle, standing.places);
+    if (outcome.status !== 'saved') await withdraw();
     return outcome;
   }
 
@@ -84,24 +106,39 @@ export class SessionHandover {
     return { status: 'unconfirmed' as const };
   }
 
-  async #admit(handle: string, draft: Draft, limit: PlaceLimit | undefined): Promise<boolean> {
+  async #admit(
+    handle: string,
+    draft: Draft,
+    limit: PlaceLimit | undefined,
+    news: News | undefined,
+  ): Promise<boolean> {
     try {
-      return await this.#create(handle, draft, limit);
+      return await this.#create(handle, draft, limit, news);
     } catch (error) {
       // Nobody gets its id: it would stand among the principal's devices, and nobody could use it.
       if (error instanceof SessionUnconfirmedError) {
-        await this.parts.store.delete(handle, draft.standing.places).catch(() => undefined);
+        const { store, news: says } = this.parts;
+        const ended = says?.end('revoked', 'unconfirmed');
+        const told = news?.kind === 'provisional' ? { ...news, kind: 'withdrawn' as const } : ended;
+        await store.delete(handle, draft.standing.places, { news: told }).catch(() => undefined);
       }
       throw error;
     }
   }
 
-  async #create(handle: string, draft: Draft, limit: PlaceLimit | undefined): Promise<boolean> {
+  async #create(
+    handle: string,
+    draft: Draft,
+    limit: PlaceLimit | undefined,
+    news: News | undefined,
+  ): Promise<boolean> {
     const { store, lifetime, clock } = this.parts;
     const { value, ttl, standing } = draft;
-    const options = { ttl, standing, confirm: draft.record.header.identity !== undefined };
+    const options = { ttl, standing, confirm: draft.record.header.identity !== undefined, news };
     if (!limit || !isIndexed(store)) return store.create(handle, value, options);
-    const admission = await store.admit(handle, value, { ...options, limit });
+    const gaveWay = this.parts.news?.end('revoked', 'limit').message;
+    const withAll = news && { ...news, gaveWay };
+    const admission = await store.admit(handle, value, { ...options, news: withAll, limit });
     if (admission.status === 'full') throw new SessionLimitError(limit.max);
     if (admission.status === 'taken') return false;
     for (const retired of admission.retired) lifetime.forget(retired, clock.now());

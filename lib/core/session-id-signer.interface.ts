@@ -1,3 +1,5 @@
+import type { SessionReferences } from './session-references.interface.js';
+
 /** What a token that came with a request proved to be. */
 export interface VerifiedToken {
   readonly id: string;
@@ -15,4 +17,6 @@ export interface SessionIdSigner {
   sealSuccessor(oldId: string, successorId: string): string;
   /** The successor of an id; `undefined` if `sealed` was not made for it. */
   openSuccessor(oldId: string, sealed: string): string | undefined;
+  /** What names a session to others, who cannot use it as its client does. */
+  readonly references: SessionReferences;
 }

@@ -1,3 +1,4 @@
+import type { News } from './news.interface.js';
 import type { SessionCodec } from './session-codec.interface.js';
 import {
   moveBetween,
@@ -9,6 +10,7 @@ import {
 } from './session-draft.js';
 import { BUCKETS } from './session-id.js';
 import { declaredPlace, idpSessionPlace, PRINCIPAL, type Place } from './session-places.js';
+import type { SessionNews } from './session-news.js';
 import { nextVersion, type LiveRecord, type RecordHeader } from './session-record.js';
 import type { SessionReader } from './session-reader.js';
 import {
@@ -28,6 +30,8 @@ export type SessionQuery = Readonly<Record<string, string>>;
 /** How sessions come to stand in declared indexes. */
 export interface SessionIndexParts extends SessionDrafterParts {
   readonly codec: SessionCodec;
+  /** Says what is told; `undefined`: nothing is. */
+  readonly news?: SessionNews | undefined;
 }
 
 /** A header as it is to be; `undefined` if the session is none to be changed. */
@@ -60,9 +64,9 @@ export class SessionIndex {
   }
 
   async endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
-    const { lifetime, clock } = this.parts;
+    const { lifetime, clock, news } = this.parts;
     try {
-      return await this.#store.endIn(bucket, place, except);
+      return await this.#store.endIn(bucket, place, except, news?.end('revoked', 'all'));
     } finally {
       // Only now: what was read until then may be of one that ended.
       lifetime.recent?.clear(clock.now());
@@ -76,7 +80,7 @@ export class SessionIndex {
       const record = value === undefined ? undefined : this.reader.decode(value, handle);
       if (record?.kind === 'live') {
         const isTheirs = record.header.identity?.principal === principal;
-        return isTheirs && this.ending.end(handle, record);
+        return isTheirs && this.ending.end(handle, { known: record, revoked: 'named' });
       }
       if (!record) return false;
       handle = record.successor;
@@ -169,12 +173,26 @@ export class SessionIndex {
       const { lifetime, clock } = this.parts;
       const standing = standingOf(header, clock.now());
       const move = moveBetween(placesOf(record.header), standing);
-      const outcome = await this.store.save(handle, amended, { expected, ...move, confirm: true });
+      const told = this.#newsOf(handle, header, record, data);
+      const options = { expected, ...move, confirm: true, news: told };
+      const outcome = await this.store.save(handle, amended, options);
       if (outcome.status === 'saved') lifetime.recent?.seen(handle, amended, clock.now());
       if (outcome.status !== 'conflict') return outcome.status === 'saved';
       value = outcome.current;
     }
     throw new SessionConflictError();
+  }
+
+  #newsOf(
+    handle: string,
+    header: RecordHeader,
+    record: LiveRecord,
+    known: Record<string, unknown> | undefined,
+  ): News | undefined {
+    const { news } = this.parts;
+    const data = news?.tellsData ? (known ?? this.#dataOf(record)) : {};
+    // What is told of data that cannot be read stays as it is.
+    return news?.saved('grants', data && news.notice(handle, header, () => data));
   }
 
   /** What stands in a place, part by part. */

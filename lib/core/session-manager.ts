@@ -8,8 +8,14 @@ import type { RejectionReason, ReplayPolicy } from './rejection.js';
 import type { BindingReport, RequestingClient } from './session-binding.js';
 import { SessionEnding, type SessionEndingParts } from './session-ending.js';
 import { SessionIndex, type SessionQuery } from './session-index.js';
+import type { SessionNews } from './session-news.js';
 import { SessionReader } from './session-reader.js';
+import type { ReadReference } from './session-references.interface.js';
+import type { SessionIdentity } from './session-identity.js';
+import { SessionUnavailableError } from './session.errors.js';
 import { SessionState } from './session-state.js';
+import { follow, type SessionWhereabouts } from './session-trail.js';
+import type { StoreFailurePolicy } from './store-failure.js';
 import { SessionWriter, type SessionWriterParts } from './session-writer.js';
 import type { SaveSessionOptions, Session } from './session.js';
 
@@ -31,11 +37,12 @@ export class SessionManager implements SessionKeeper {
   readonly #index: SessionIndex;
 
   constructor(private readonly parts: SessionManagerParts) {
-    const end = (handle: string) => this.#ending.end(handle, undefined, true);
+    const end = (revoked: 'replayed' | 'mismatch') => (handle: string) =>
+      this.#ending.end(handle, { ownOnly: true, revoked });
     this.#reader = new SessionReader({
       ...parts,
-      onReplayed: parts.onReplay === 'end' ? end : undefined,
-      onMismatch: parts.binding?.onMismatch === 'destroy' ? end : undefined,
+      onReplayed: parts.onReplay === 'end' ? end('replayed') : undefined,
+      onMismatch: parts.binding?.onMismatch === 'destroy' ? end('mismatch') : undefined,
     });
     this.#ending = new SessionEnding(parts, this.#reader);
     this.#writer = new SessionWriter(parts, this.#reader, this.#ending);
@@ -59,9 +66,61 @@ export class SessionManager implements SessionKeeper {
     return isSessionId(id) ? this.#openStored({ id }) : undefined;
   }
 
+  /** Under which handle a session is by now, and whose; `undefined`: it is over. Does not count as activity. */
+  async whereIs(from: string): Promise<SessionWhereabouts | undefined> {
+    const { handle, record } = (await follow(from, this.parts, this.#reader)) ?? {};
+    const { realm, absoluteEnd, identity } = record?.header ?? {};
+    if (handle === undefined || absoluteEnd === undefined) return undefined;
+    if (realm !== this.parts.realm || absoluteEnd <= this.now()) return undefined;
+    return { handle, principal: identity?.principal };
+  }
+
   /** A session by its handle; `undefined` if there is none. Does not count as activity. */
   async openByHandle(handle: string): Promise<Session | undefined> {
     return isHandle(handle) ? this.#openStored({ handle }) : undefined;
+  }
+
+  /**
+   * Names a stored session to other services.
+   *
+   * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) if it is not stored as the one's whose it is now
+   */
+  referenceOf(session: LiveSession): string {
+    const { record, storedHandle, identity } = LiveSession.stateOf(session);
+    const owner = this.#ownerOf(record?.header.identity);
+    if (!session.isNew && owner === this.#ownerOf(identity)) {
+      return this.parts.signer.references.make(storedHandle, owner);
+    }
+    throw new SessionUnavailableError(
+      'Others cannot find a session that is not stored yet: `await session.save()` before you refer to it.',
+    );
+  }
+
+  /**
+   * The session that a reference names, loaded; without one, or if that is over, one without contents. Does
+   * not count as activity.
+   */
+  async openReference(
+    text: string | undefined,
+    client: RequestingClient,
+    onStoreFailure?: StoreFailurePolicy,
+  ): Promise<LiveSession> {
+    const { signer, records } = this.parts;
+    const reference = text === undefined ? undefined : signer.references.read(text);
+    if (!reference) {
+      if (text !== undefined) this.parts.onRejected?.('malformed');
+      return this.open([], client);
+    }
+    const how = { client, onStoreFailure };
+    const session = await this.#openReferred(reference, reference.handle, how);
+    if (session) return session;
+    // A pointer that nobody vouches for may have been put there by who has the store, but not its keys.
+    const follows = reference.proven || !records.sealed;
+    const from = reference.handle;
+    const found = follows ? await follow(from, this.parts, this.#reader) : undefined;
+    const handle = found?.handle;
+    const moved = handle !== undefined && handle !== from;
+    return (moved && (await this.#openReferred(reference, handle, how))) || this.open([], client);
   }
 
   /** The token of a session id, for the transport. */
@@ -117,7 +176,7 @@ export class SessionManager implements SessionKeeper {
 
   /** Ends the session of a handle; `false` if there was none. */
   async revoke(handle: string): Promise<boolean> {
-    return isHandle(handle) && this.#ending.end(handle);
+    return isHandle(handle) && this.#ending.end(handle, { revoked: 'named' });
   }
 
   /** Starts the idle window of a handle anew; `false` if there is no such session. */
@@ -181,6 +240,11 @@ export class SessionManager implements SessionKeeper {
     return this.#index.endAllPrincipals();
   }
 
+  /** Says what is told of these sessions; `undefined`: nothing is. */
+  get news(): SessionNews | undefined {
+    return this.parts.news;
+  }
+
   /** Milliseconds since the epoch. */
   readonly now = (): number => this.parts.clock.now();
 
@@ -211,6 +275,27 @@ export class SessionManager implements SessionKeeper {
     state.idleEnd = now + lifetime.idleTimeout();
     state.onStoreFailure = this.parts.onStoreFailure ?? 'reject';
     return state;
+  }
+
+  async #openReferred(
+    reference: ReadReference,
+    handle: string,
+    how: { client: RequestingClient; onStoreFailure?: StoreFailurePolicy | undefined },
+  ): Promise<LiveSession | undefined> {
+    const state = this.#newState({ handle });
+    state.passive = true;
+    state.client = how.client;
+    if (how.onStoreFailure) state.onStoreFailure = how.onStoreFailure;
+    await this.load(state);
+    const isTheirs = state.record && reference.isOf(this.#ownerOf(state.identity));
+    const isUnknown = state.outage === 'anonymous';
+    return isTheirs || isUnknown ? new LiveSession(state, this) : undefined;
+  }
+
+  /** Whose session it is, and of what name. */
+  #ownerOf(identity: SessionIdentity | undefined): string {
+    const { realm = null } = this.parts;
+    return JSON.stringify([realm, identity?.principal ?? null, identity?.actor?.principal ?? null]);
   }
 
   async #openStored(origin: { id: string } | { handle: string }): Promise<Session | undefined> {

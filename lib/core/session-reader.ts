@@ -2,6 +2,7 @@ import type { Clock } from './clock.js';
 import type { SessionIdSigner } from './session-id-signer.interface.js';
 import { placesOf, standingOf } from './session-draft.js';
 import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
+import type { SessionNews } from './session-news.js';
 import type { RejectionListener } from './rejection.js';
 import type { SessionBinding } from './session-binding.js';
 import type { LiveRecord, RetiredRecord } from './session-record.js';
@@ -31,6 +32,8 @@ export interface SessionReaderParts {
   /** What becomes of a request while the store does not answer. @default 'reject' */
   readonly onStoreFailure?: StoreFailurePolicy | undefined;
   readonly tally?: Tally | undefined;
+  /** Says what is told; `undefined`: nothing is. */
+  readonly news?: SessionNews | undefined;
   /** Told of what was refused; never gets an id. */
   readonly onRejected?: RejectionListener | undefined;
   /** What a client must have in common with all of its requests. */
@@ -43,6 +46,8 @@ export interface SessionReaderParts {
 
 /** Renewals that one request follows. */
 const MAX_HOPS = 5;
+/** Renewals that a connection follows which was silent meanwhile. */
+const MAX_HOPS_CONNECTED = 32;
 /** A record that is so many times larger than any may be was not written here, nor before the limit was lowered. */
 const FAR_TOO_LARGE = 16;
 
@@ -66,7 +71,7 @@ export class SessionReader {
       const now = this.parts.clock.now();
       let hops = 0;
       while (!(await this.#loadOnce(state, now))) {
-        if (++hops < MAX_HOPS) continue;
+        if (++hops < (state.client?.connected ? MAX_HOPS_CONNECTED : MAX_HOPS)) continue;
         this.#meetNothing(state, state.storedHandle);
         break;
       }
@@ -188,13 +193,21 @@ export class SessionReader {
     const record = loaded && this.decode(loaded.value, handle, state.storedId);
     if (record?.kind === 'retired') return this.#meetRetired(state, record, now);
     if (!record || record.header.absoluteEnd <= now) {
-      if (record) await store.delete(handle, placesOf(record.header));
+      if (record) {
+        const news = this.parts.news?.end('expired');
+        await store.delete(handle, placesOf(record.header), { news });
+      }
       this.#meetNothing(state, handle);
       return true;
     }
     if (record.header.realm !== this.parts.realm) {
       // Somebody else's: it is left as it is.
       this.parts.onRejected?.('malformed', handle);
+      this.#meetNothing(state, handle);
+      return true;
+    }
+    const { connected } = state.client ?? {};
+    if (connected && connected.principal !== record.header.identity?.principal) {
       this.#meetNothing(state, handle);
       return true;
     }
@@ -257,16 +270,18 @@ export class SessionReader {
 
   async #meetRetired(state: SessionState, record: RetiredRecord, now: number): Promise<boolean> {
     const successor = this.successorOf(state, record);
+    const { connected, arrivedAt = now } = state.client ?? {};
     // A request that came before the end of the grace is in flight, however long its body takes.
-    if (!successor || record.until <= (state.client?.arrivedAt ?? now)) {
+    if (!successor || (record.until <= arrivedAt && !connected)) {
       const handle = state.storedHandle;
-      this.parts.onRejected?.('replayed', handle);
+      // Who knows a handle alone has no id that could be stolen.
+      if (state.storedId !== undefined) this.parts.onRejected?.('replayed', handle);
       state.replayed = true;
       if (successor) await this.parts.onReplayed?.(handle);
       this.#meetNothing(state, handle);
       return true;
     }
-    if (record.privileged) {
+    if (record.privileged && !(connected && record.ofPrincipal)) {
       state.supersede(successor, record.ofPrincipal);
       return true;
     }

@@ -118,6 +118,18 @@ export class SessionRecords {
     return this.sealer?.acceptsPlain === false ? undefined : decodeHead(head);
   }
 
+  /** What events tell of a session, in one line. */
+  sealNotice(handle: string, text: string): string {
+    return this.sealer ? SEALED + this.sealer.seal(text, handle, `notice ${handle}`) : text;
+  }
+
+  /** The same, read again; `undefined` if it is none of this session. */
+  openNotice(handle: string, line: string): string | undefined {
+    const { sealer } = this;
+    if (line[0] !== SEALED) return sealer?.acceptsPlain === false ? undefined : line;
+    return sealer?.open(line.slice(SEALED.length), handle, `notice ${handle}`)?.text;
+  }
+
   #withBody(handle: string, version: string, header: RecordHeader, body: SealedBody): StoredValue {
     const text = `${body.version}${encodeHeader(header, body.length)}`;
     const context = contextOf('head', handle, version);

@@ -18,9 +18,12 @@ export interface Renewal {
   readonly steps: readonly IdentityStep[];
   /** Whether it is a lasting session from now on; absent: as before. */
   readonly lasting?: boolean | undefined;
+  /** Nobody has asked for it: its time had come, or grants were changed. */
+  readonly unasked?: boolean;
 }
 
 export const REGENERATE: Renewal = { kind: 'regenerate', steps: [] };
+export const RENEW_UNASKED: Renewal = { ...REGENERATE, unasked: true };
 export const START_OVER: Renewal = { kind: 'start-over', steps: [() => undefined], lasting: false };
 
 /** Binds the session to a principal; all that was proven before counts no more. */

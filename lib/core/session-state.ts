@@ -13,7 +13,7 @@ import {
 } from './session-id.js';
 import type { SessionIdentity } from './session-identity.js';
 import type { LiveRecord, RecordHeader } from './session-record.js';
-import { beginsAnew, combined, REGENERATE, type Renewal } from './session-renewal.js';
+import { beginsAnew, combined, RENEW_UNASKED, type Renewal } from './session-renewal.js';
 import { SessionStoreUnavailableError, SessionUnconfirmedError } from './session.errors.js';
 import type { StoreFailurePolicy } from './store-failure.js';
 
@@ -261,7 +261,7 @@ export class SessionState {
   renewUnasked(): void {
     // A thief who gets the new id takes it away from the user.
     if (this.passive || this.device === 'unproven' || this.client?.isAnswered()) return;
-    if (this.#id !== undefined && !this.renewal) this.renew(REGENERATE);
+    if (this.#id !== undefined && !this.renewal) this.renew(RENEW_UNASKED);
   }
 
   /** The record was written as intended. */

@@ -1,3 +1,4 @@
+import type { News } from './news.interface.js';
 import type { Place } from './session-places.js';
 
 /**
@@ -44,6 +45,8 @@ export interface WriteOptions {
    * this, or fail with SessionUnconfirmedError (`SESSION_UNCONFIRMED`).
    */
   readonly confirm?: boolean;
+  /** What is told in the same step; a store that tells nothing ignores it. */
+  readonly news?: News | undefined;
 }
 
 /** How to create. */
@@ -220,7 +223,7 @@ export interface IndexedSessionStore extends SessionStore {
    * exists any more, under whatever handle; sessions that were created after the moment live. To be
    * confirmed as {@link WriteOptions} says.
    */
-  endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace>;
+  endIn(bucket: string, place: Place, except?: string, news?: News): Promise<EndedInPlace>;
 
   /**
    * Puts a session that still has this version where it stands, should the backend have lost that. Called now and then for

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CommitPlan } from './commit-plan.js';
+import type { News } from './news.interface.js';
 import {
   moveBetween,
   placesOf,
@@ -19,6 +20,7 @@ import {
   SessionConflictError,
   SessionStoreUnavailableError,
   SessionTooLargeError,
+  SessionUnavailableError,
   SessionUnconfirmedError,
 } from './session.errors.js';
 import type { SaveSessionOptions } from './session.js';
@@ -123,8 +125,11 @@ export class SessionWriter {
 
   async #create(state: SessionState): Promise<boolean> {
     const { id, handle } = state;
+    const { takesNoId } = state.client ?? {};
+    // Nobody could ever use it.
+    if (takesNoId !== undefined) throw new SessionUnavailableError(takesNoId);
     const draft = await this.#drafter.draft(state, handle, id);
-    if (!(await this.#handover.store(handle, draft))) {
+    if (!(await this.#handover.store(state, draft))) {
       state.takeOtherId();
       return false;
     }
@@ -140,6 +145,7 @@ export class SessionWriter {
       expected: before.version,
       ...(!state.passive && { ttl: draft.ttl }),
       ...moveBetween(placesOf(before.header), draft.standing),
+      news: this.#newsOfSave(state, draft),
     });
     if (outcome.status === 'saved') {
       this.#wrote(state, draft);
@@ -147,6 +153,15 @@ export class SessionWriter {
     }
     if (outcome.status === 'conflict') return this.#meetConflict(state, outcome.current, options);
     return this.#meetGone(state);
+  }
+
+  #newsOfSave(state: SessionState, { record }: Draft): News | undefined {
+    const { news } = this.parts;
+    // That it is sealed anew is nothing that happens to a session.
+    if (!news || !state.encoded) return undefined;
+    const { storedHandle, changes } = state;
+    const notice = () => news.notice(storedHandle, record.header, () => changes.data);
+    return news.saved('contents', news.tellsData ? notice() : undefined);
   }
 
   async #replace(state: SessionState, options: SaveSessionOptions): Promise<boolean> {
@@ -170,10 +185,10 @@ export class SessionWriter {
 
   async #delete(state: SessionState): Promise<void> {
     if (state.record || state.supersededBy !== undefined || state.outage) {
-      await this.ending.end(state.storedHandle, state.record);
+      await this.ending.end(state.storedHandle, { known: state.record });
     } else if ((this.parts.store.confirms || state.replayed) && state.presentedHandle) {
       // It was ended before, and perhaps only where it was not confirmed; or it goes on under another id.
-      await this.ending.end(state.presentedHandle, undefined, true);
+      await this.ending.end(state.presentedHandle, { ownOnly: true });
     }
     this.#end(state);
     state.destroyed = true;

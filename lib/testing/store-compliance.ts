@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { SessionStore } from '../core/session-store.interface.js';
 import { indexGuarantees } from './index-guarantees.js';
+import { newsGuarantees } from './news-guarantees.js';
 import { storeGuarantees } from './store-guarantees.js';
 import { outageGuarantees } from './store-outage.js';
 import type { Guarantee, StoreTime, StoreToggles } from './store-proof.js';
@@ -50,7 +51,8 @@ export function describeSessionStore(name: string, options: SessionStoreSuiteOpt
     }
   };
   runner.describe(`${name} as a SessionStore`, () => {
-    for (const [topic, guarantees] of Object.entries({ ...storeGuarantees, ...indexGuarantees })) {
+    const all = { ...storeGuarantees, ...indexGuarantees, ...newsGuarantees };
+    for (const [topic, guarantees] of Object.entries(all)) {
       const lacked = (needs: keyof StoreToggles | undefined) => needs && toggles[needs] === false;
       const wanted = guarantees.filter(({ needs }) => !lacked(needs));
       if (wanted.length > 0) runner.describe(topic, () => prove(create, wanted));

@@ -9,6 +9,8 @@ export interface StoreToggles {
   count?: boolean;
   /** It has the verbs of `IndexedSessionStore`. @default true */
   indexes?: boolean;
+  /** It tells what happens: it has `news`, and the verbs of `IndexedSessionStore`. @default true */
+  news?: boolean;
   /** Values of 64 KiB fit. @default true */
   largeValues?: boolean;
 }

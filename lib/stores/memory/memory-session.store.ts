@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../../core/clock.js';
+import type { News } from '../../core/news.interface.js';
 import { bucketOfHandle, isLasting } from '../../core/session-id.js';
 import type { Place } from '../../core/session-places.js';
 import { kindOf, LIVE, versionOf } from '../../core/session-record.js';
@@ -17,7 +18,10 @@ import type {
   SaveOptions,
   SaveOutcome,
   StoredValue,
+  WriteOptions,
 } from '../../core/session-store.interface.js';
+import type { TellingSessionStore } from '../../core/store-news.interface.js';
+import { MemoryNews } from './memory-news.js';
 import { MemoryPlaces } from './memory-places.js';
 
 interface Entry {
@@ -30,20 +34,24 @@ interface Entry {
 export interface MemoryStoreOptions {
   /** Sessions kept at most; beyond that the least recently used is dropped. @default 100000 */
   maxSessions?: number;
+  /** For how long it is remembered what was told, in milliseconds. @default 600000 */
+  retention?: number;
 }
 
 /**
  * Sessions in this process, for tests and development: other nodes do not see them, and they end
  * with the process.
  */
-export class MemorySessionStore implements IndexedSessionStore {
+export class MemorySessionStore implements IndexedSessionStore, TellingSessionStore {
   readonly #entries: LRUCache<string, Entry>;
   readonly #places = new MemoryPlaces();
+  readonly news: MemoryNews;
 
   constructor(
     private readonly clock: Clock,
-    { maxSessions = 100_000 }: MemoryStoreOptions = {},
+    { maxSessions = 100_000, retention = 600_000 }: MemoryStoreOptions = {},
   ) {
+    this.news = new MemoryNews(clock, retention, (handle) => this.#endOf(handle));
     this.#entries = new LRUCache({
       max: maxSessions,
       // In whatever way it goes: evicted, ended by time, deleted.
@@ -62,7 +70,7 @@ export class MemorySessionStore implements IndexedSessionStore {
   async create(
     handle: string,
     value: StoredValue,
-    { ttl, standing }: CreateOptions,
+    { ttl, standing, news }: CreateOptions,
   ): Promise<boolean> {
     const entry = this.#live(handle);
     if (entry) return entry.value === value;
@@ -70,6 +78,7 @@ export class MemorySessionStore implements IndexedSessionStore {
     const places = standing?.places ?? [];
     this.#entries.set(handle, { value, endsAt: this.clock.now() + ttl, places });
     if (standing) this.#places.enter(handle, standing);
+    this.news.changed(handle, news);
     return true;
   }
 
@@ -90,6 +99,7 @@ export class MemorySessionStore implements IndexedSessionStore {
     }
     const retired = others.slice(0, Math.max(0, excess)).map((one) => one.handle);
     for (const one of retired) this.#entries.delete(one);
+    this.news.ended(retired, { message: options.news?.gaveWay });
     await this.create(handle, value, options);
     return { status: 'created', retired };
   }
@@ -106,6 +116,9 @@ export class MemorySessionStore implements IndexedSessionStore {
     this.#places.leave(handle, leaves);
     entry.places = standing?.places ?? entry.places.filter((place) => !leaves.includes(place));
     if (standing) this.#places.enter(handle, standing);
+    const { news } = options;
+    if (news?.goesOnAs === undefined) this.news.changed(handle, news);
+    else this.news.moved(handle, news);
     return { status: 'saved' };
   }
 
@@ -115,8 +128,10 @@ export class MemorySessionStore implements IndexedSessionStore {
     const isFirst = entry !== undefined && versionOf(entry.value) === expected;
     if (isFirst && this.#live(next.handle)) return TAKEN;
     // Both at once: nobody else comes in between.
-    const outcome = this.save(handle, value, { expected, ttl, leaves });
-    if (isFirst) void this.create(next.handle, next.value, next);
+    const { news } = options;
+    const outcome = this.save(handle, value, { expected, ttl, leaves, news });
+    if (isFirst)
+      void this.create(next.handle, next.value, { ...next, news: { notice: news?.notice } });
     return outcome;
   }
 
@@ -127,9 +142,14 @@ export class MemorySessionStore implements IndexedSessionStore {
     return true;
   }
 
-  async delete(handle: string): Promise<StoredValue | undefined> {
+  async delete(
+    handle: string,
+    _leaves?: readonly Place[],
+    { news }: WriteOptions = {},
+  ): Promise<StoredValue | undefined> {
     const entry = this.#live(handle);
     this.#entries.delete(handle);
+    if (entry && kindOf(entry.value) === LIVE) this.news.ended([handle], news);
     return entry?.value;
   }
 
@@ -151,12 +171,16 @@ export class MemorySessionStore implements IndexedSessionStore {
     return standing.filter(({ entry }) => kindOf(entry.value) === LIVE).length;
   }
 
-  async endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
+  async endIn(bucket: string, place: Place, except?: string, news?: News): Promise<EndedInPlace> {
     const standing = this.#standing(bucket, place).filter(({ handle }) => handle !== except);
-    const ended = standing.filter(({ entry }) => kindOf(entry.value) === LIVE).length;
+    const live = standing.filter(({ entry }) => kindOf(entry.value) === LIVE);
     for (const { handle } of standing) this.#entries.delete(handle);
+    this.news.ended(
+      live.map(({ handle }) => handle),
+      news,
+    );
     const values = standing.map(({ entry }) => entry.value);
-    return { ended, pointers: values.filter((value) => kindOf(value) !== LIVE) };
+    return { ended: live.length, pointers: values.filter((value) => kindOf(value) !== LIVE) };
   }
 
   async *placesOf(index: string): AsyncGenerator<{ bucket: string; place: Place }> {
@@ -173,9 +197,17 @@ export class MemorySessionStore implements IndexedSessionStore {
 
   async ping(): Promise<void> {}
 
+  /** A session that was dropped to make room has ended, too. */
+  #endOf(handle: string): number | undefined {
+    const entry = this.#entries.peek(handle);
+    const now = this.clock.now();
+    return entry && entry.endsAt > now ? undefined : (entry?.endsAt ?? now);
+  }
+
   #live(handle: string): Entry | undefined {
     const entry = this.#entries.get(handle);
     if (!entry || entry.endsAt > this.clock.now()) return entry;
+    this.news.expired(handle, entry.endsAt);
     this.#entries.delete(handle);
     return undefined;
   }
@@ -193,7 +225,7 @@ export class MemorySessionStore implements IndexedSessionStore {
     let looks = 4;
     for (const handle of this.#entries.rkeys()) {
       const entry = this.#entries.peek(handle);
-      if (entry && entry.endsAt <= this.clock.now()) this.#entries.delete(handle);
+      if (entry && entry.endsAt <= this.clock.now()) this.#live(handle);
       if (--looks === 0) return;
     }
   }

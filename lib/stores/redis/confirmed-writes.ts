@@ -3,6 +3,7 @@ import {
   SessionStoreUnavailableError,
   SessionUnconfirmedError,
 } from '../../core/session.errors.js';
+import { anyMasterOf, translatedFor } from './cluster-addresses.js';
 import type { Durability, RedisClient, RedisConnection } from './redis-client.js';
 
 /** A script to run. */
@@ -49,7 +50,7 @@ export class ConfirmedWrites {
     if (this.#isClosed) throw new SessionStoreUnavailableError('closed');
     if (!this.#client.nodes) return this.#line('').send({ ...write, asking: false });
     const bucket = /\{(.*?)\}/.exec(write.keys[0] ?? '')?.[1] ?? '';
-    let address = this.#owners.get(bucket) ?? this.#anyMaster();
+    let address = this.#owners.get(bucket) ?? anyMasterOf(this.#client);
     let asking = false;
     for (let redirects = 0; ; redirects++) {
       try {
@@ -61,7 +62,7 @@ export class ConfirmedWrites {
           this.#owners.delete(bucket);
           throw error;
         }
-        address = this.#translated(to);
+        address = translatedFor(this.#client, to);
         asking = kind === 'ASK';
         if (!asking) this.#owners.set(bucket, address);
       }
@@ -102,19 +103,6 @@ export class ConfirmedWrites {
     const at = address.lastIndexOf(':');
     const where = { host: address.slice(0, at), port: Number(address.slice(at + 1)) };
     return open({ ...options, ...where, readOnly: false });
-  }
-
-  #anyMaster(): string {
-    const { host, port } = this.#client.nodes?.('master')[0]?.options ?? {};
-    if (host === undefined) throw new SessionStoreUnavailableError('no connection');
-    return `${host}:${port}`;
-  }
-
-  /** The address by which a node can be reached from here, if the client was told of one. */
-  #translated(address: string): string {
-    const { natMap } = this.#client.options ?? {};
-    const to = typeof natMap === 'function' ? natMap(address) : natMap?.[address];
-    return to ? `${to.host}:${to.port}` : address;
   }
 }
 

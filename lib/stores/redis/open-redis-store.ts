@@ -20,6 +20,8 @@ const BOOT_PATIENCE = 1_000;
 export interface OpenRedisStoreOptions {
   readonly keyPrefix: string;
   readonly durability?: Durability | undefined;
+  /** For how long it is remembered what was told, in milliseconds. */
+  readonly retention?: number | undefined;
   /** What this node takes for the time, in milliseconds since the epoch. */
   readonly now: () => number;
   /** Go on although Redis does not answer. */
@@ -39,11 +41,11 @@ export async function openRedisStore(
   redis: string | RedisConnectionOptions | RedisClient,
   options: OpenRedisStoreOptions,
 ): Promise<RedisSessionStore> {
-  const { keyPrefix, durability } = options;
+  const { keyPrefix, durability, retention } = options;
   const onTime = clockWatch(options);
   const given = isRedisClient(redis) || typeof redis === 'string' ? redis : (redis.client ?? redis);
   if (isRedisClient(given)) {
-    const store = new RedisSessionStore(given, { keyPrefix, durability, onTime });
+    const store = new RedisSessionStore(given, { keyPrefix, durability, retention, onTime });
     return answering(store, given, options);
   }
   const client = createRedis(given);
@@ -51,6 +53,7 @@ export async function openRedisStore(
   const store = new RedisSessionStore(client as unknown as RedisClient, {
     keyPrefix,
     durability,
+    retention,
     onTime,
     close: () => end(client),
   });

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
+import { anyMasterOf, ownerOf } from './cluster-addresses.js';
 import { ConfirmedWrites } from './confirmed-writes.js';
 import { OneWriteATurn } from './one-write-a-turn.js';
 import {
@@ -9,7 +10,7 @@ import {
   type RedisClient,
   type RedisConnection,
 } from './redis-client.js';
-import type { RedisScript } from './redis-scripts.js';
+import type { RedisScript } from './redis-script.js';
 import { ServerClock } from './server-clock.js';
 
 /** What a node of a Cluster says of keys of a slot that is being moved, if a script comes to them. */
@@ -24,6 +25,8 @@ const LATE = /^(?:ERR )?LATE\b/;
 export class RedisCalls {
   /** The servers may drop a place, and keep the sessions that stand there. */
   mayLosePlaces = false;
+  /** A Cluster whose servers publish in the slot of a channel (from Redis 7 on). */
+  isSharded: boolean;
   /** Milliseconds that a call may take. */
   readonly patience: number;
   readonly #raw: RedisClient;
@@ -43,6 +46,7 @@ export class RedisCalls {
     this.patience = commandTimeout ?? redisOptions?.commandTimeout ?? COMMAND_TIMEOUT;
     // A Cluster goes from node to node, and each has that time.
     this.#isBounded = commandTimeout !== undefined;
+    this.isSharded = raw.nodes !== undefined;
     calmAsking(raw);
     this.#confirmed = durability && new ConfirmedWrites(raw, durability, this.patience);
   }
@@ -50,6 +54,23 @@ export class RedisCalls {
   /** Whether writes can be confirmed by replicas. */
   get confirms(): boolean {
     return this.#confirmed !== undefined;
+  }
+
+  /** The client as it was given, to open connections beside it. */
+  get rawClient(): RedisClient {
+    return this.#raw;
+  }
+
+  /** Which node has a channel: of a Cluster the one that has keys of its name, else whichever the client goes to. */
+  async whereIs(channel: string): Promise<string> {
+    return this.isSharded ? ownerOf(this.#raw, channel) : anyMasterOf(this.#raw);
+  }
+
+  /** The time at the server that is furthest behind; `undefined`: none answers. */
+  async earliestTime(): Promise<number | undefined> {
+    const told = await this.#times().catch(() => []);
+    const times = told.map(([seconds]) => Number(seconds) * 1_000);
+    return times.length > 0 ? Math.min(...times) : undefined;
   }
 
   /** The client, to send a command now. */

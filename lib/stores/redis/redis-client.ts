@@ -50,6 +50,8 @@ export interface RedisConnection extends Omit<RedisClient, 'on' | 'once'>, Event
   disconnect(): void;
   wait(replicas: number, timeout: number): Promise<number>;
   asking(): Promise<unknown>;
+  subscribe(channel: string): Promise<unknown>;
+  ssubscribe(channel: string): Promise<unknown>;
   call(command: string, ...args: (string | number)[]): Promise<unknown>;
 }
 

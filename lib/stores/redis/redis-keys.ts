@@ -22,6 +22,36 @@ export class RedisKeys {
     return `${this.place(bucket, place)}:ending`;
   }
 
+  /** A sorted set of handles by when their sessions are due to end. */
+  due(bucket: string): string {
+    return `{${this.prefix}:${bucket}}:x`;
+  }
+
+  /** A hash: what is told of each session that is awaited. */
+  notices(bucket: string): string {
+    return `{${this.prefix}:${bucket}}:n`;
+  }
+
+  /** A stream of what was told lately; also the name of the channel, where each bucket has its own. */
+  told(bucket: string): string {
+    return `{${this.prefix}:${bucket}}:e`;
+  }
+
+  /** Up to where a group has dealt with that. */
+  progress(bucket: string, group: string): string {
+    return `{${this.prefix}:${bucket}}:h:${group}`;
+  }
+
+  /** Who does something that one node does at a time. */
+  lease(name: string): string {
+    return `{${this.prefix}:lease}:${name}`;
+  }
+
+  /** Where all of it is published, if not in a channel for each bucket. */
+  get channel(): string {
+    return `${this.prefix}:events`;
+  }
+
   /** Glob of all records; whatever the prefix has in it stands for itself. */
   get recordPattern(): string {
     return this.#pattern('s:*');

@@ -1,30 +1,20 @@
-import { createHash } from 'node:crypto';
 import { LIVE } from '../../core/session-record.js';
 import { VERSION_LENGTH } from '../../core/session-store.interface.js';
+import { QUIET, telling } from './redis-news-scripts.js';
+import { script, type RedisScript } from './redis-script.js';
 
-/**
- * A server-side script; its replies are bulk strings and integers only. All keys that the caller can
- * know are in KEYS. Those that it cannot, the records whose handles stand in an index, are named by
- * the index and lie in its slot.
- */
-export interface RedisScript {
-  readonly source: string;
-  readonly sha: string;
-  /** Its last argument says until when it is wanted, by the server's clock. */
-  readonly timed: boolean;
-}
-
-function script(...parts: readonly string[]): RedisScript {
-  const source = parts.join('\n');
-  return { source, sha: createHash('sha1').update(source).digest('hex'), timed: false };
+/** A script that changes something, and can tell so; of so many arguments of its own. */
+function change(args: number, ...parts: readonly string[]): RedisScript {
+  return { ...script(QUIET, ...parts), telling: script(telling(args, parts)) };
 }
 
 /**
  * A script that does nothing if it comes too late: who sent it has been told that it failed, and may have
  * gone on from there. Takes one argument more than it says, the last: until when, or nothing.
  */
-function timed(...parts: readonly string[]): RedisScript {
-  return { ...script(IN_TIME, ...parts), timed: true };
+function timed(args: number, ...parts: readonly string[]): RedisScript {
+  const told = script(IN_TIME, telling(args, parts));
+  return { ...script(IN_TIME, QUIET, ...parts), timed: true, telling: { ...told, timed: true } };
 }
 
 const IN_TIME = `if ARGV[#ARGV] ~= '' then
@@ -67,6 +57,7 @@ end`;
  * of those that stand there: so places do not fill up with sessions that ended by time.
  */
 export const CREATE = timed(
+  5,
   STAND,
   TAKE,
   `local free = take()
@@ -79,6 +70,7 @@ for i = 2, #KEYS do
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 stand(2, #KEYS, ARGV[4], ARGV[5], ARGV[3])
+changed = true
 return 1`,
 );
 
@@ -89,6 +81,7 @@ return 1`,
  * first: a server whose memory is full refuses that, and then nobody has given way.
  */
 export const ADMIT = timed(
+  10,
   STAND,
   TAKE,
   `local free = take()
@@ -116,6 +109,7 @@ if redis.call('ZCOUNT', limited, 0, '+inf') >= max then
   end
   for i = 1, excess do
     dead[#dead + 1] = live[i].handle
+    over[#over + 1] = live[i].handle
     reply[#reply + 1] = live[i].handle
   end
 end
@@ -123,6 +117,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 for i = 2, #reply do redis.call('DEL', records .. reply[i]) end
 for _, handle in ipairs(dead) do leave(2, #KEYS, handle) end
 stand(2, #KEYS, ARGV[4], ARGV[5], ARGV[3])
+changed = true
 return reply`,
 );
 
@@ -138,19 +133,21 @@ const WRITE = `if ARGV[3] == '' then
   redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
 else
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-end`;
+end
+changed = true`;
 
 /**
  * KEYS record · ARGV expected version, value, ttl (empty: keep). 1 if stored, 0 if there is no
  * record, else the record that is there. A save that is sent twice finds its own version.
  */
-export const SAVE = timed(EXPECTED, WRITE, 'return 1');
+export const SAVE = timed(3, EXPECTED, WRITE, 'return 1');
 
 /**
  * As SAVE · KEYS record, places that it leaves, places where it stands · ARGV …, handle, since, life, how
  * many it leaves. A session that is just being ended with a place is gone.
  */
 export const SAVE_AND_MOVE = timed(
+  7,
   STAND,
   EXPECTED,
   `if isEnding(2, #KEYS, ARGV[4]) then return 0 end`,
@@ -168,6 +165,7 @@ return 1`,
  * emptied is gone: it must not go on elsewhere.
  */
 export const REPLACE = timed(
+  10,
   STAND,
   EXPECTED,
   `if redis.call('EXISTS', KEYS[2]) == 1 then return 2 end
@@ -177,11 +175,13 @@ redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 stand(left + 1, #KEYS, ARGV[8], ARGV[9], ARGV[7])
 leave(3, left, ARGV[6])
+changed = true
 return 1`,
 );
 
 /** KEYS record, places · ARGV handle, since, life, version. A session that is as it was stands where it belongs. */
 export const SETTLE = timed(
+  4,
   STAND,
   `if redis.call('GETRANGE', KEYS[1], 0, ${LAST}) ~= ARGV[4] then return 0 end
 if isEnding(2, #KEYS, ARGV[1]) then return 0 end
@@ -189,10 +189,15 @@ stand(2, #KEYS, ARGV[2], ARGV[3], ARGV[1])
 return 1`,
 );
 
+/** Only a session that lived has ended; what a renewed id left behind was none. */
+const TAKE_AWAY = `local value = redis.call('GETDEL', KEYS[1])
+if value then changed = string.sub(value, ${VERSION_LENGTH + 1}, ${VERSION_LENGTH + 1}) == '${LIVE}' end`;
+
 /** KEYS record, places · ARGV handle. The record, which is there no more, or nothing. */
-export const DELETE = script(
-  `local value = redis.call('GETDEL', KEYS[1])
-for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+export const DELETE = change(
+  1,
+  TAKE_AWAY,
+  `for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
 return value`,
 );
 
@@ -200,9 +205,10 @@ return value`,
  * As DELETE, and writes something in any case: replicas can only confirm a write, and whoever ends a session
  * a second time asks whether it is ended for good.
  */
-export const DELETE_FOR_GOOD = script(
-  `local value = redis.call('GETDEL', KEYS[1])
-for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+export const DELETE_FOR_GOOD = change(
+  1,
+  TAKE_AWAY,
+  `for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
 if not value then redis.pcall('SET', KEYS[1] .. ':ended', '', 'PX', 1) end
 return value`,
 );
@@ -277,6 +283,7 @@ return {live, #dead, #page}`,
  * at one moment, and ends some of them. How many are left, how many lived, and the pointers among them.
  */
 export const END_IN = timed(
+  5,
   RECORDS,
   `local ending = KEYS[2]
 if ARGV[3] == '1' and redis.call('EXISTS', KEYS[1]) == 1 then
@@ -303,6 +310,8 @@ for _, handle in ipairs(page) do
   local kind = redis.call('GETRANGE', key, ${VERSION_LENGTH}, ${VERSION_LENGTH})
   if kind == '${LIVE}' then
     reply[2] = reply[2] + 1
+    over[#over + 1] = handle
+    changed = true
   elseif kind ~= '' then
     reply[#reply + 1] = redis.call('GET', key)
   end

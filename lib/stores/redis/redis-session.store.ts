@@ -1,30 +1,33 @@
 import { bucketOfHandle } from '../../core/session-id.js';
+import type { News } from '../../core/news.interface.js';
 import type { Place } from '../../core/session-places.js';
-import { LIVE } from '../../core/session-record.js';
-import {
-  VERSION_LENGTH,
-  type Admission,
-  type CreateOptions,
-  type EndedInPlace,
-  type IndexedSessionStore,
-  type LoadedValue,
-  type LoadOptions,
-  type PlacedValue,
-  type PlaceLimit,
-  type PlaceRange,
-  type ReplaceOptions,
-  type SaveOptions,
-  type SaveOutcome,
-  type Standing,
-  type StoredValue,
-  type WriteOptions,
+import type {
+  Admission,
+  CreateOptions,
+  EndedInPlace,
+  IndexedSessionStore,
+  LoadedValue,
+  LoadOptions,
+  PlacedValue,
+  PlaceLimit,
+  PlaceRange,
+  ReplaceOptions,
+  SaveOptions,
+  SaveOutcome,
+  Standing,
+  StoredValue,
+  WriteOptions,
 } from '../../core/session-store.interface.js';
+import type { TellingSessionStore } from '../../core/store-news.interface.js';
 import type { SessionStoreUnavailableError } from '../../core/session.errors.js';
 import { RedisCalls } from './redis-calls.js';
 import type { Durability, RedisClient } from './redis-client.js';
 import { factsIn, isEvicting, type RedisFacts } from './redis-facts.js';
 import { RedisKeys } from './redis-keys.js';
+import { RedisNews, type Telling } from './redis-news.js';
+import type { RedisScript } from './redis-script.js';
 import * as scripts from './redis-scripts.js';
+import { RedisWalk } from './redis-walk.js';
 
 /** How the store uses a client. */
 export interface RedisStoreOptions {
@@ -32,6 +35,8 @@ export interface RedisStoreOptions {
   keyPrefix?: string;
   /** Writes about who is logged in are confirmed by replicas. @default they are not */
   durability?: Durability | undefined;
+  /** For how long it is remembered what was told, in milliseconds. @default 600000 */
+  retention?: number | undefined;
   /** Told what time it is at the server, now and then, in milliseconds since the epoch. */
   onTime?: (now: number) => void;
   /** Closes the client, if it belongs to the store. */
@@ -48,26 +53,30 @@ const BATCH = 500;
  * Sessions in Redis: one string each, and a sorted set of handles for each place. Every verb is one
  * command; emptying and counting places, and walking the key space, are some.
  */
-export class RedisSessionStore implements IndexedSessionStore {
+export class RedisSessionStore implements IndexedSessionStore, TellingSessionStore {
   readonly #client: RedisClient;
   readonly #keys: RedisKeys;
   readonly #calls: RedisCalls;
+  readonly news: RedisNews;
+  readonly #walk: RedisWalk;
   readonly #close: (() => Promise<void>) | undefined;
 
   constructor(
     client: RedisClient,
-    { keyPrefix = 'sess', durability, onTime, close }: RedisStoreOptions = {},
+    { keyPrefix = 'sess', durability, retention = 600_000, onTime, close }: RedisStoreOptions = {},
     calls = new RedisCalls(client, durability, onTime),
   ) {
     this.#client = client;
     this.#keys = new RedisKeys(keyPrefix);
     this.#calls = calls;
+    this.news = new RedisNews(calls, this.#keys, retention);
+    this.#walk = new RedisWalk(calls, this.#keys);
     this.#close = close;
   }
 
   /** A store over the same client that keeps other sessions. */
-  withPrefix(keyPrefix: string): RedisSessionStore {
-    return new RedisSessionStore(this.#client, { keyPrefix }, this.#calls);
+  withPrefix(keyPrefix: string, retention = this.news.retention): RedisSessionStore {
+    return new RedisSessionStore(this.#client, { keyPrefix, retention }, this.#calls);
   }
 
   /** Whether replicas confirm what they are asked to. */
@@ -82,6 +91,7 @@ export class RedisSessionStore implements IndexedSessionStore {
 
   /** Gives back what the store itself opened. */
   async close(): Promise<void> {
+    this.news.close();
     // What is confirmed goes over connections of the store's own, whosever the client is.
     await this.#calls.close();
     await this.#close?.();
@@ -107,7 +117,10 @@ export class RedisSessionStore implements IndexedSessionStore {
 
   async create(handle: string, value: StoredValue, options: CreateOptions): Promise<boolean> {
     const [keys, args] = this.#newRecord(handle, value, options);
-    return Number(await this.#write(options, scripts.CREATE, keys, ...args)) === 1;
+    const told = { subject: handle, awaited: handle, ttl: options.ttl };
+    const call = { handle, keys, args: [...args], told };
+    const reply = this.#write(options, scripts.CREATE, call);
+    return Number(await reply) === 1;
   }
 
   async admit(
@@ -118,17 +131,11 @@ export class RedisSessionStore implements IndexedSessionStore {
     const [keys, args] = this.#newRecord(handle, value, options);
     // Lua counts from 1, and the record is the first.
     const limited = (options.standing?.places.indexOf(limit.place) ?? -1) + 2;
-    const [status, ...retired] = (await this.#write(
-      options,
-      scripts.ADMIT,
-      keys,
-      ...args,
-      limited,
-      limit.max,
-      limit.onLimit,
-      limit.idleTimeout,
-      limit.lastingIdleTimeout,
-    )) as [number, ...string[]];
+    const rule = [limit.max, limit.onLimit, limit.idleTimeout, limit.lastingIdleTimeout];
+    const told = { subject: handle, awaited: handle, ttl: options.ttl };
+    const call = { handle, keys, args: [...args, limited, ...rule], told };
+    const reply = await this.#write(options, scripts.ADMIT, call);
+    const [status, ...retired] = reply as [number, ...string[]];
     if (Number(status) === 1) return { status: 'created', retired };
     return { status: Number(status) === 2 ? 'full' : 'taken' };
   }
@@ -137,13 +144,16 @@ export class RedisSessionStore implements IndexedSessionStore {
     const { expected, ttl = '', standing, leaves = [] } = options;
     const record = this.#keys.record(handle);
     const args = [expected, value, ttl];
+    const told = this.#toldOnSave(handle, options);
     if (!standing && leaves.length === 0) {
-      return outcomeOf(await this.#write(options, scripts.SAVE, [record], ...args));
+      const call = { handle, keys: [record], args, told };
+      return outcomeOf(await this.#write(options, scripts.SAVE, call));
     }
     const { places = [], since = 0, life = 0 } = standing ?? {};
     const keys = [record, ...this.#places(handle, leaves), ...this.#places(handle, places)];
-    const moved = [handle, since, life, leaves.length];
-    return outcomeOf(await this.#write(options, scripts.SAVE_AND_MOVE, keys, ...args, ...moved));
+    const moved = [...args, handle, since, life, leaves.length];
+    const call = { handle, keys, args: moved, told };
+    return outcomeOf(await this.#write(options, scripts.SAVE_AND_MOVE, call));
   }
 
   async replace(handle: string, value: StoredValue, options: ReplaceOptions) {
@@ -156,8 +166,9 @@ export class RedisSessionStore implements IndexedSessionStore {
       ...this.#places(handle, places),
     ];
     const both = [expected, value, ttl, next.value, next.ttl, handle, next.handle];
-    const moved = [since, life, leaves.length];
-    const reply = await this.#write(options, scripts.REPLACE, keys, ...both, ...moved);
+    const args = [...both, since, life, leaves.length];
+    const told = { subject: next.handle, awaited: next.handle, ttl: next.ttl, dropped: handle };
+    const reply = await this.#write(options, scripts.REPLACE, { handle, keys, args, told });
     return String(reply) === '2' ? { status: 'taken' as const } : outcomeOf(reply);
   }
 
@@ -176,10 +187,10 @@ export class RedisSessionStore implements IndexedSessionStore {
   async delete(
     handle: string,
     leaves: readonly Place[] = [],
-    { confirm = false }: WriteOptions = {},
+    options: WriteOptions = {},
   ): Promise<StoredValue | undefined> {
     const keys = [this.#keys.record(handle), ...this.#places(handle, leaves)];
-    return ((await this.#delete(handle, keys, confirm)) as StoredValue | null) ?? undefined;
+    return ((await this.#delete(handle, keys, options)) as StoredValue | null) ?? undefined;
   }
 
   async list(bucket: string, place: Place, range: PlaceRange): Promise<PlacedValue[]> {
@@ -211,13 +222,17 @@ export class RedisSessionStore implements IndexedSessionStore {
     return count;
   }
 
-  async endIn(bucket: string, place: Place, except = ''): Promise<EndedInPlace> {
+  async endIn(bucket: string, place: Place, except = '', news?: News): Promise<EndedInPlace> {
     const keys = [this.#keys.place(bucket, place), this.#keys.ending(bucket, place)];
     let ended = 0;
     const pointers: StoredValue[] = [];
+    let pass = 0;
     for (let left = 1, begin = 1; left > 0; begin = 0) {
       const args = [place, BATCH, begin, except, this.#calls.confirms ? 1 : 0];
-      const reply = await this.#calls.runConfirmed(scripts.END_IN, keys, ...args);
+      // Each part is told by itself, of those that it has ended.
+      const beside = news && { gaveWay: partOf(news.message, pass++) };
+      const call = { handle: bucket, keys, args, told: {} };
+      const reply = await this.#write({ confirm: true, news: beside }, scripts.END_IN, call);
       const [rest, lived, ...found] = reply as [number, number, ...StoredValue[]];
       left = Number(rest);
       ended += Number(lived);
@@ -227,18 +242,13 @@ export class RedisSessionStore implements IndexedSessionStore {
   }
 
   /** Walks the key space, as {@link count} does. */
-  async *placesOf(index: string): AsyncGenerator<{ bucket: string; place: Place }> {
-    for (const node of this.#calls.masters) {
-      for await (const keys of this.#scan(node, this.#keys.indexPattern(index))) {
-        yield* keys.map((key) => this.#keys.placeOf(key));
-      }
-    }
+  placesOf(index: string): AsyncGenerator<{ bucket: string; place: Place }> {
+    return this.#walk.placesOf(index);
   }
 
   /** Walks the key space with SCAN, on every master; never KEYS. */
-  async count(): Promise<number> {
-    const counts = await Promise.all(this.#calls.masters.map((node) => this.#countOn(node)));
-    return counts.reduce((sum, count) => sum + count, 0);
+  count(): Promise<number> {
+    return this.#walk.count();
   }
 
   /** What the servers tell of themselves; every master of a Cluster. What they may lose is remembered. */
@@ -247,38 +257,13 @@ export class RedisSessionStore implements IndexedSessionStore {
       this.#calls.masters.map((node) => this.#calls.bounded(node.info())),
     );
     const facts = told.map(factsIn);
+    this.#calls.isSharded &&= facts.every(({ version }) => parseInt(version, 10) >= 7);
     this.#calls.mayLosePlaces = facts.some((one) => isEvicting(one.evictionPolicy));
     return facts;
   }
 
   async ping(): Promise<void> {
     await this.#calls.bounded(this.#calls.client.ping());
-  }
-
-  async #countOn(node: RedisClient): Promise<number> {
-    // SCAN may tell a key twice.
-    const live = new Set<string>();
-    for await (const keys of this.#scan(node, this.#keys.recordPattern)) {
-      await Promise.all(keys.map(async (key) => (await this.#isLive(key)) && live.add(key)));
-    }
-    return live.size;
-  }
-
-  /** Keys as this store names them; the server has them with the client's prefix. */
-  async *#scan(node: RedisClient, pattern: string): AsyncGenerator<string[]> {
-    const clientPrefix = this.#calls.prefix;
-    let cursor = '0';
-    do {
-      const page = node.scan(cursor, 'MATCH', clientPrefix + pattern, 'COUNT', 1_000);
-      const [next, keys] = await this.#calls.bounded(page);
-      yield keys.map((key) => key.slice(clientPrefix.length));
-      cursor = String(next);
-    } while (cursor !== '0');
-  }
-
-  async #isLive(key: string): Promise<boolean> {
-    const kind = this.#calls.client.getrange(key, VERSION_LENGTH, VERSION_LENGTH);
-    return (await this.#calls.bounded(kind)) === LIVE;
   }
 
   /** A server that takes no writes serves reads: then the idle window ends as it would have. */
@@ -291,22 +276,34 @@ export class RedisSessionStore implements IndexedSessionStore {
     }
   }
 
+  /** A change; if something is to be told of it, by the script that tells it as well. */
   #write(
-    { confirm }: WriteOptions,
-    script: scripts.RedisScript,
-    keys: readonly string[],
-    ...args: (string | number)[]
+    { confirm, news }: WriteOptions,
+    script: RedisScript,
+    { handle, keys, args, told }: Change,
   ): Promise<unknown> {
-    return confirm
-      ? this.#calls.runConfirmed(script, keys, ...args)
-      : this.#calls.run(script, keys, ...args);
+    const run = (one: RedisScript, its: readonly string[], all: Argument[]) =>
+      confirm ? this.#calls.runConfirmed(one, its, ...all) : this.#calls.run(one, its, ...all);
+    if (!news) return run(script, keys, args);
+    const bucket = handle.length === 2 ? handle : bucketOfHandle(handle);
+    return run(...this.news.told(script, keys, args, { ...told, news, bucket }));
   }
 
-  #delete(handle: string, keys: readonly string[], confirm: boolean): Promise<unknown> {
-    if (confirm && this.#calls.confirms) {
-      return this.#calls.runConfirmed(scripts.DELETE_FOR_GOOD, keys, handle);
-    }
-    if (keys.length > 1) return this.#calls.run(scripts.DELETE, keys, handle);
+  /** A pointer is no session any more; of one that goes on something else may be told from now on. */
+  #toldOnSave(handle: string, { news, ttl }: SaveOptions): Change['told'] {
+    if (news?.goesOnAs !== undefined) return { subject: news.goesOnAs, dropped: handle };
+    return { subject: handle, awaited: news?.notice === undefined ? undefined : handle, ttl };
+  }
+
+  #delete(
+    handle: string,
+    keys: readonly string[],
+    { confirm = false, news }: WriteOptions,
+  ): Promise<unknown> {
+    const call = { handle, keys, args: [handle], told: { subject: handle, dropped: handle } };
+    const forGood = confirm && this.#calls.confirms;
+    if (forGood) return this.#write({ confirm, news }, scripts.DELETE_FOR_GOOD, call);
+    if (keys.length > 1 || news) return this.#write({ news }, scripts.DELETE, call);
     return this.#calls.bounded(this.#calls.client.getdel(keys[0] as string));
   }
 
@@ -320,6 +317,22 @@ export class RedisSessionStore implements IndexedSessionStore {
     const bucket = bucketOfHandle(handle);
     return places.map((place) => this.#keys.place(bucket, place));
   }
+}
+
+type Argument = string | number;
+
+/** A script's keys and arguments, and what it means for who is told of. */
+interface Change {
+  /** Of a session, or a bucket. */
+  readonly handle: string;
+  readonly keys: readonly string[];
+  readonly args: Argument[];
+  readonly told: Omit<Telling, 'news' | 'bucket'>;
+}
+
+/** The message of one of several parts: events of each have ids of their own. */
+function partOf(message: string | undefined, part: number): string | undefined {
+  return part === 0 ? message : message?.replace(/^\{"i":"([\w-]+)"/, `{"i":"$1-${part}"`);
 }
 
 /** A record is longer than an integer, and a client may give integers as strings. */

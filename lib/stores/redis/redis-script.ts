@@ -1,0 +1,20 @@
+import { createHash } from 'node:crypto';
+
+/**
+ * A server-side script; its replies are bulk strings and integers only. All keys that the caller can
+ * know are in KEYS. Those that it cannot, the records whose handles stand in an index, are named by
+ * the index and lie in its slot.
+ */
+export interface RedisScript {
+  readonly source: string;
+  readonly sha: string;
+  /** Its last argument says until when it is wanted, by the server's clock. */
+  readonly timed: boolean;
+  /** The same, which tells what it has done. */
+  readonly telling?: RedisScript;
+}
+
+export function script(...parts: readonly string[]): RedisScript {
+  const source = parts.join('\n');
+  return { source, sha: createHash('sha1').update(source).digest('hex'), timed: false };
+}
