@@ -32,6 +32,19 @@ export {
 export { CsrfToken, SkipCsrf } from './access/csrf.decorators.js';
 export { SessionCsrfGuard } from './access/csrf.guard.js';
 export { Logout, type ClearSiteData, type LogoutOptions } from './access/logout.decorators.js';
+export { OnSessionEvent, type OnSessionEventOptions } from './events/event.decorators.js';
+export {
+  SessionEvents,
+  type EventStreamOptions,
+  type ResumeOptions,
+} from './events/session-events.js';
+export type { Follower } from './events/session-fates.js';
+export {
+  SessionSockets,
+  type PrincipalSockets,
+  type PrincipalSocketsOptions,
+} from './sockets/session-sockets.js';
+export { sessionReferenceOf } from './access/session-reference-of.js';
 export { SessionGuard } from './access/session.guard.js';
 export { SessionInterceptor } from './access/session.interceptor.js';
 export type { SessionAccount, SessionAccounts } from './http/session-accounts.js';
@@ -47,6 +60,22 @@ export type {
   SwitchPrincipalOptions,
 } from './core/session.js';
 export type { RejectionReason, ReplayPolicy, SessionRejection } from './core/rejection.js';
+export type {
+  SessionEvent,
+  SessionEventGap,
+  SessionEventReason,
+  SessionEventType,
+} from './core/session.events.js';
+export type { PrincipalCall } from './core/session-news.js';
+export type { News, NewsKind } from './core/news.interface.js';
+export type {
+  Hearing,
+  Silence,
+  StoreNews,
+  Sweep,
+  TellingSessionStore,
+  Told,
+} from './core/store-news.interface.js';
 export type { DeviceStatus } from './core/session-device.js';
 export type { BindingReport, BoundProperty, OnMismatch } from './core/session-binding.js';
 export type { Clock } from './core/clock.js';
@@ -127,6 +156,7 @@ export type {
   TimeoutPreset,
   TransportName,
 } from './options/session-module.options.js';
+export type { SessionEventsOptions } from './options/session-events.options.js';
 export type {
   SessionBindingOptions,
   SessionCsrfOptions,

@@ -11,6 +11,7 @@ export const SESSION_STORE = Symbol.for('nestjs-distributed-session/store');
 export const ALLOW_ANONYMOUS = 'nestjs-distributed-session/allow-anonymous';
 export const LOGOUT = 'nestjs-distributed-session/logout';
 export const ON_STORE_FAILURE = 'nestjs-distributed-session/on-store-failure';
+export const ON_SESSION_EVENT = 'nestjs-distributed-session/on-event';
 export const PASSIVE_SESSION = 'nestjs-distributed-session/passive';
 export const REQUIREMENTS = 'nestjs-distributed-session/requirements';
 export const SESSION_NAME = 'nestjs-distributed-session/name';

@@ -7,14 +7,17 @@ import {
   type MiddlewareConsumer,
   type ModuleMetadata,
   type NestModule,
+  type OnApplicationBootstrap,
   type OnApplicationShutdown,
   type OnModuleInit,
 } from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
+import { DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import type { Server } from 'node:http';
 import { SessionCsrfGuard } from './access/csrf.guard.js';
 import { SessionGuard } from './access/session.guard.js';
 import type { SessionStore } from './core/session-store.interface.js';
 import { SessionOptionsError } from './core/session.errors.js';
+import { SessionEvents } from './events/session-events.js';
 import { expressMiddleware, mountOnExpress } from './http/mount-express.js';
 import { fastifyMiddleware, mountOnFastify } from './http/mount-fastify.js';
 import { SessionHost } from './http/session-host.js';
@@ -30,9 +33,12 @@ import {
   SESSION_OPTIONS,
   SESSION_STORE,
 } from './session.constants.js';
+import { EventWork } from './session.event-work.js';
 import { ConfigurableModuleClass, type ASYNC_OPTIONS_TYPE } from './session.module-definition.js';
-import { featureProviders, sessionProviders } from './session.providers.js';
+import { featureProviders } from './session.feature-providers.js';
+import { sessionProviders } from './session.providers.js';
 import { SessionService } from './session.service.js';
+import { SessionSockets } from './sockets/session-sockets.js';
 import { StoreGuard } from './stores/guard/store-guard.js';
 
 /** Options of `forRootAsync`: `useFactory`, `useClass` or `useExisting`, with `imports` and `inject`. */
@@ -60,6 +66,7 @@ const mounted = new WeakSet<object>();
  * \@Module({ imports: [SessionModule.forRoot({ redis: process.env.REDIS_URL })] })
  */
 @Module({
+  imports: [DiscoveryModule],
   providers: sessionProviders,
   exports: [
     SessionService,
@@ -70,11 +77,14 @@ const mounted = new WeakSet<object>();
     SESSION_MODULE_OPTIONS,
     SessionHost,
     StoreGuard,
+    SessionEvents,
+    EventWork,
+    SessionSockets,
   ],
 })
 export class SessionModule
   extends ConfigurableModuleClass
-  implements NestModule, OnModuleInit, OnApplicationShutdown
+  implements NestModule, OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown
 {
   #mountedBefore = false;
   readonly #logger = new Logger(SessionModule.name);
@@ -159,6 +169,16 @@ export class SessionModule
       ]);
     }
     this.#logger.log(describeSessionPolicy(this.options));
+  }
+
+  /**
+   * Connections that stay open, such as those of GraphQL subscriptions. Only beside others who listen to
+   * upgrades: else Node would wait for somebody to answer them.
+   */
+  onApplicationBootstrap(): void {
+    const server = this.adapterHost?.httpAdapter?.getHttpServer() as Server | undefined;
+    if (!server?.listenerCount('upgrade')) return;
+    server.prependListener('upgrade', (request) => void this.host.greet(request));
   }
 
   /** Requests that are still running finish before this: they can commit. */

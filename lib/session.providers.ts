@@ -1,4 +1,4 @@
-import { Logger, type FactoryProvider, type Provider } from '@nestjs/common';
+import { Logger, type Provider } from '@nestjs/common';
 import { LRUCache } from 'lru-cache';
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { SessionExceptionFilter } from './access/session-exception.filter.js';
@@ -11,43 +11,37 @@ import { SessionRecords } from './core/session-records.js';
 import { SessionLifetime } from './core/session-lifetime.js';
 import { SessionLimit } from './core/session-limit.js';
 import { SessionManager } from './core/session-manager.js';
+import { SessionNews } from './core/session-news.js';
 import { RecentSessions, type RecentValue } from './core/store-failure.js';
 import type { SessionStore } from './core/session-store.interface.js';
-import { SessionOptionsError } from './core/session.errors.js';
+import { SessionEvents } from './events/session-events.js';
 import { CookieTransport } from './http/cookie.transport.js';
 import { DeviceEndpoint } from './http/device-endpoint.js';
 import { DeviceSessions } from './http/device-sessions.js';
 import { AuthorizationTransport, HeaderTransport } from './http/header.transport.js';
 import { SessionHost } from './http/session-host.js';
 import type { SessionLaneParts } from './http/session-lane.js';
-import { describeSessionPolicy } from './options/describe-session-policy.js';
 import {
   resolveSessionOptions,
   type ResolvedSessionOptions,
 } from './options/resolve-session-options.js';
-import type {
-  SessionFeatureOptions,
-  SessionModuleOptions,
-} from './options/session-module.options.js';
+import type { SessionModuleOptions } from './options/session-module.options.js';
 import { AesRecordSealer } from './security/aes-record.sealer.js';
 import { ClientBinding } from './security/client.binding.js';
 import { DeviceProofReader } from './security/device-proof.js';
 import { DeviceTickets } from './security/device-tickets.js';
 import { Keyring } from './security/keyring.js';
 import { HmacSessionIdSigner } from './security/session-id.signer.js';
-import {
-  getSessionServiceToken,
-  SESSION_MODULE_OPTIONS,
-  SESSION_OPTIONS,
-  SESSION_STORE,
-} from './session.constants.js';
+import { SESSION_MODULE_OPTIONS, SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
+import { EventWork } from './session.event-work.js';
 import { SessionService } from './session.service.js';
+import { SessionSockets } from './sockets/session-sockets.js';
+import { SocketHost } from './sockets/socket-host.js';
 import { StoreGuard } from './stores/guard/store-guard.js';
 import { MemorySessionStore } from './stores/memory/memory-session.store.js';
 import { openRedisStore } from './stores/redis/open-redis-store.js';
-import { RedisSessionStore } from './stores/redis/redis-session.store.js';
 
-const logger = new Logger('SessionModule');
+export const logger = new Logger('SessionModule');
 
 /** Everything that the module consists of: the only place that says `new`. */
 export const sessionProviders: Provider[] = [
@@ -58,13 +52,21 @@ export const sessionProviders: Provider[] = [
   },
   { provide: SESSION_STORE, useFactory: openStore, inject: [SESSION_OPTIONS] },
   { provide: StoreGuard, useFactory: createGuard, inject: [SESSION_OPTIONS] },
+  SessionEvents,
   {
     provide: SessionManager,
-    useFactory: (options: ResolvedSessionOptions, store: SessionStore, guard: StoreGuard) =>
-      createManager(options, store, guard),
-    inject: [SESSION_OPTIONS, SESSION_STORE, StoreGuard],
+    useFactory: (
+      options: ResolvedSessionOptions,
+      store: SessionStore,
+      guard: StoreGuard,
+      events: SessionEvents,
+    ) => createManager(options, { store, guard, events }),
+    inject: [SESSION_OPTIONS, SESSION_STORE, StoreGuard, SessionEvents],
   },
+  EventWork,
   { provide: SessionHost, useFactory: createHost, inject: [SESSION_OPTIONS, SessionManager] },
+  SocketHost,
+  SessionSockets,
   SessionService,
   SessionGuard,
   SessionCsrfGuard,
@@ -72,27 +74,28 @@ export const sessionProviders: Provider[] = [
   { provide: APP_FILTER, useClass: SessionExceptionFilter },
 ];
 
-async function openStore(options: ResolvedSessionOptions): Promise<SessionStore> {
+export async function openStore(options: ResolvedSessionOptions): Promise<SessionStore> {
   if (options.store === 'memory') {
     if (options.memoryByDefault) {
       logger.warn(
         'Sessions are kept in the memory of this process: other nodes do not see them, a restart ends them. Give `redis`, or `store: "memory"` to say that this is meant.',
       );
     }
-    return new MemorySessionStore(options.clock);
+    return new MemorySessionStore(options.clock, { ...options.events });
   }
   if (options.store !== 'redis') return options.store;
   return openRedisStore(options.redis!, {
     keyPrefix: options.keyPrefix,
     bootWithoutStore: options.bootWithoutStore,
     durability: options.durability,
+    retention: options.events?.retention,
     now: () => options.clock.now(),
     onTrouble: (message) => logger.warn(message),
     onFacts: (message) => logger.log(message),
   });
 }
 
-function createGuard({ logoutRetry }: ResolvedSessionOptions): StoreGuard {
+export function createGuard({ logoutRetry }: ResolvedSessionOptions): StoreGuard {
   return new StoreGuard({
     logoutRetry,
     onTrouble: (message) => logger.warn(message),
@@ -103,16 +106,26 @@ function createGuard({ logoutRetry }: ResolvedSessionOptions): StoreGuard {
 /** Sessions that are kept for an outage, on each node. */
 const KEPT_FOR_OUTAGE = 10_000;
 
-function createManager(
+interface Backend {
+  readonly store: SessionStore;
+  readonly guard: StoreGuard;
+  readonly events: SessionEvents;
+}
+
+export function createManager(
   options: ResolvedSessionOptions,
-  store: SessionStore,
-  guard: StoreGuard,
+  { store, guard, events }: Backend,
   realm?: string,
 ): SessionManager {
   const { maxSessions, onLimit, staleFor, onStoreFailure } = options;
   const cache = new LRUCache<string, RecentValue>({ max: KEPT_FOR_OUTAGE });
   const recent = staleFor === undefined ? undefined : new RecentSessions(cache, staleFor);
   const lifetime = new SessionLifetime(options, recent);
+  const records = new SessionRecords(createSealer(options));
+  const { clock } = options;
+  const onTrouble = (message: string, error?: unknown) => logger.warn(message, error ?? '');
+  const news =
+    options.events && new SessionNews({ ...options.events, clock, records, realm, onTrouble });
   return new SessionManager({
     // What is in this process answers always.
     store: options.store === 'memory' ? store : guard.before(store),
@@ -121,12 +134,13 @@ function createManager(
     onEndFailed: (handle, end) => guard.retries.add(handle, end),
     realm,
     codec: options.codec,
-    records: new SessionRecords(createSealer(options)),
+    records,
+    news,
     signer: new HmacSessionIdSigner(new Keyring(options.secrets)),
     lifetime,
     indexes: options.indexes,
     limit: maxSessions === Infinity ? undefined : new SessionLimit(maxSessions, onLimit, lifetime),
-    clock: options.clock,
+    clock,
     maxBytes: options.maxBytes,
     grace: options.regenerateGrace,
     replayWindow: options.replayWindow,
@@ -137,6 +151,7 @@ function createManager(
       // What is merely refused happens to everybody; what follows may be an attack.
       const level = SUSPICIOUS.has(reason) ? 'warn' : 'debug';
       logger[level](`Session refused: ${reason}${handle ? ` (handle ${handle})` : ''}`);
+      events.reject(news, reason, handle);
       const told = async () => options.onRejected?.({ reason, handle, name: realm });
       void told().catch((error: unknown) => logger.error(error));
     },
@@ -175,7 +190,7 @@ function createDevices(
   return new DeviceSessions({ ...deviceBound, grace: regenerateGrace, tickets, cookie, now });
 }
 
-function createLane(
+export function createLane(
   options: ResolvedSessionOptions,
   manager: SessionManager,
   name?: string,
@@ -195,122 +210,4 @@ function createLane(
   );
   if (parking) channels.push(`cookie ${parked.name}`);
   return { name, manager, transports, channels, parking, csrf, assurance, policy };
-}
-
-/** What `SessionModule.forFeature` consists of. */
-export const featureProviders = (
-  name: string,
-  options: Pick<FactoryProvider, 'inject' | 'useFactory'>,
-): Provider[] => {
-  const feature = Symbol(`session feature ${name}`);
-  const featureOptions = Symbol(`options of session feature ${name}`);
-  return [
-    { provide: featureOptions, ...options },
-    {
-      provide: feature,
-      useFactory: (
-        host: SessionHost,
-        main: ResolvedSessionOptions,
-        store: SessionStore,
-        guard: StoreGuard,
-        own: SessionFeatureOptions,
-        given?: SessionModuleOptions,
-      ) => openFeature(name, own, { host, main, store, guard, given }),
-      inject: [
-        SessionHost,
-        SESSION_OPTIONS,
-        SESSION_STORE,
-        StoreGuard,
-        featureOptions,
-        { token: SESSION_MODULE_OPTIONS, optional: true },
-      ],
-    },
-    {
-      provide: getSessionServiceToken(name),
-      useFactory: ({ service }: SessionFeature) => service,
-      inject: [feature],
-    },
-  ];
-};
-
-/** Named sessions, as far as Nest has to know them. */
-interface SessionFeature {
-  readonly service: SessionService;
-  onApplicationShutdown(): Promise<void>;
-}
-
-interface Root {
-  readonly host: SessionHost;
-  readonly main: ResolvedSessionOptions;
-  readonly store: SessionStore;
-  readonly guard: StoreGuard;
-  readonly given?: SessionModuleOptions | undefined;
-}
-
-async function openFeature(
-  name: string,
-  options: SessionFeatureOptions,
-  { host, main, store, guard: shared, given }: Root,
-): Promise<SessionFeature> {
-  const keyPrefix = options.keyPrefix ?? `${main.keyPrefix}.${name}`;
-  const ownStore = options.redis !== undefined || options.store !== undefined;
-  const { name: _, ...cookie } = given?.cookie ?? {};
-  const inherited = { ...given, redis: undefined, store: undefined, ...NOT_INHERITED };
-  const resolved = resolveSessionOptions(
-    {
-      ...inherited,
-      clock: main.clock,
-      ...options,
-      keyPrefix,
-      // A name that the application gave to the others is the beginning of this one.
-      cookie: { ...cookie, ...nameOf(given, name), ...options.cookie },
-      ...(!ownStore && { store: storeBeside(store, keyPrefix, main) }),
-    },
-    undefined,
-    name,
-  );
-  const opened = await openStore(resolved);
-  const guard = ownStore ? createGuard(resolved) : shared;
-  const manager = createManager(resolved, opened, guard, name);
-  try {
-    host.add(createLane(resolved, manager, name), ownStore ? undefined : keyPrefix);
-  } catch (error) {
-    if (ownStore) await opened.close?.();
-    throw error;
-  }
-  const where = ownStore ? undefined : 'the store of forRoot';
-  logger.log(`forFeature('${name}'): ${describeSessionPolicy(resolved, where)}`);
-  return {
-    service: new SessionService(manager),
-    onApplicationShutdown: async () => {
-      if (!ownStore) return;
-      guard.retries.close();
-      await opened.close?.();
-    },
-  };
-}
-
-/** What concerns requests as such, browsers or the store of forRoot, and is said once. */
-const NOT_INHERITED = {
-  durability: undefined,
-  deviceBound: undefined,
-  forRoutes: undefined,
-  exclude: undefined,
-  loading: undefined,
-};
-
-const nameOf = (given: SessionModuleOptions | undefined, feature: string) =>
-  given?.cookie?.name === undefined ? {} : { name: `${given.cookie.name}-${feature}` };
-
-/** Named sessions live apart from all others: an id of one kind opens none of another. */
-function storeBeside(
-  store: SessionStore,
-  keyPrefix: string,
-  { clock }: ResolvedSessionOptions,
-): SessionStore {
-  if (store instanceof RedisSessionStore) return store.withPrefix(keyPrefix);
-  if (store instanceof MemorySessionStore) return new MemorySessionStore(clock);
-  throw new SessionOptionsError([
-    'forFeature cannot keep its sessions apart in the store of forRoot: give it a `store` or `redis` of its own',
-  ]);
 }

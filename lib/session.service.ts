@@ -69,6 +69,19 @@ export class SessionService {
     return this.#manager.tokenOf(session.id);
   }
 
+  /**
+   * What names a stored session to another service of the application, which then has it in its handlers:
+   * sent as `session` in the metadata or headers of a message. No client can use it as a token. With a
+   * `secret` only who has that can make one, and it is worth nothing once the session is somebody else's.
+   *
+   * @throws SessionNotLoadedError (`SESSION_NOT_LOADED`), SessionUnavailableError (`SESSION_UNAVAILABLE`)
+   * before it is stored
+   * @example client.send('order', { items, session: sessions.referenceOf(session) });
+   */
+  referenceOf(session: Session): string {
+    return this.#manager.referenceOf(session as LiveSession);
+  }
+
   /** The session with this handle, `undefined` if there is none. Write with `save()`. */
   find(handle: string): Promise<Session | undefined> {
     return this.#manager.openByHandle(handle);

@@ -10,6 +10,7 @@ import {
   type OnLimit,
   type SessionStore,
 } from '../core/session-store.interface.js';
+import { isTelling } from '../core/store-news.interface.js';
 import { SessionOptionsError } from '../core/session.errors.js';
 import { assuranceOf } from '../core/assurance.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
@@ -20,6 +21,7 @@ import {
   securityContradictions,
   type ResolvedSecurityOptions,
 } from './resolve-security-options.js';
+import { completeEvents, type ResolvedEventsOptions } from './session-events.options.js';
 import { validatorOf } from './schema-validation.js';
 import type {
   ExcludedRoutes,
@@ -70,6 +72,8 @@ export interface ResolvedSessionOptions extends ResolvedSecurityOptions {
   readonly assurance: (factors: readonly string[]) => number;
   readonly policy: SessionPolicy | undefined;
   readonly accounts: number;
+  /** `undefined`: nothing is told. */
+  readonly events: ResolvedEventsOptions | undefined;
   readonly keyPrefix: string;
   readonly cookie: CookieAttributes;
   readonly transports: readonly (TransportName | SessionIdTransport)[];
@@ -147,6 +151,7 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
     assurance: options.assurance ?? assuranceOf,
     policy: options.policy,
     accounts: options.accounts ?? 1,
+    events: completeEvents(options.events),
     keyPrefix: options.keyPrefix ?? 'sess',
     cookie: completeCookie(options.cookie, feature),
     transports: Object.freeze([options.transport ?? ('cookie' as const)].flat()),
@@ -231,6 +236,10 @@ function contradictionsOf(
   unless(
     isIndexed(resolved.store) || (resolved.maxSessions === Infinity && !resolved.indexes),
     `maxSessions and indexes need a store that keeps indexes: give yours the methods of IndexedSessionStore, or leave them out`,
+  );
+  unless(
+    !resolved.events || typeof resolved.store === 'string' || isTelling(resolved.store),
+    `events need a store that tells them: give yours the methods of TellingSessionStore, or leave events out`,
   );
   unless(
     resolved.accounts === 1 || resolved.transports.includes('cookie'),

@@ -11,6 +11,7 @@ import type { OnLimit, SessionStore } from '../core/session-store.interface.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
 import type { Session } from '../core/session.js';
 import type { RedisClient, RedisConnectionOptions } from '../stores/redis/redis-client.js';
+import type { SessionEventsOptions } from './session-events.options.js';
 import type {
   SessionBindingOptions,
   SessionCsrfOptions,
@@ -251,6 +252,13 @@ export interface SessionModuleOptions {
    * @default logged: `undecryptable`, `replayed`, `mismatch` and `unproven` as warnings, all else for debugging
    */
   onRejected?: (rejection: SessionRejection) => unknown;
+  /**
+   * Tells what happens to sessions, on all nodes: `SessionEvents`, `@OnSessionEvent`, sockets and streams
+   * that end with their session. In the same step as the change, without a further command.
+   *
+   * @default false
+   */
+  events?: boolean | SessionEventsOptions;
   /** First part of every key in Redis. @default 'sess' */
   keyPrefix?: string;
   /**

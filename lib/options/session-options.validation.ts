@@ -20,6 +20,7 @@ import {
   EncryptionRules,
 } from './security-options.validation.js';
 import { problemsOfRedis, USABLE } from './redis-options.validation.js';
+import { EventsRules } from './session-events.options.js';
 import type { SessionModuleOptions } from './session-module.options.js';
 
 // Browsers drop cookies of more than 4096 bytes, and attributes of more than 1024 (RFC 6265bis).
@@ -192,6 +193,12 @@ class ModuleRules {
   @Check('use an object with origins, token, header and field', isObject)
   csrf?: unknown;
 
+  @Check(
+    'use true, or an object with modified, projection, retention, sweepEvery and group',
+    isSwitchOrGroup,
+  )
+  events?: unknown;
+
   @Check('use a function (rejection) => void', (v) => typeof v === 'function')
   onRejected?: unknown;
 
@@ -246,6 +253,7 @@ export function problemsOf(options: SessionModuleOptions): string[] {
     ['binding', new BindingRules()],
     ['deviceBound', new DeviceRules()],
     ['csrf', new CsrfOptionRules()],
+    ['events', new EventsRules()],
   ] as const) {
     const group = options[name];
     if (isObject(group)) problems.push(...violations(rules, group, `${name}.`));

@@ -1,0 +1,97 @@
+import { BUCKETS } from '../core/session-id.js';
+import { SessionStoreUnavailableError } from '../core/session.errors.js';
+import { FailedBuckets } from './failed-buckets.js';
+import { HeldLease } from './held-lease.js';
+import { Rounds } from './rounds.js';
+import type { EventSource } from './event-source.js';
+
+/** Buckets that are swept at the same time. */
+const WIDTH = 5;
+
+/** How often it is looked for sessions that have ended by time, and whom to tell of trouble. */
+export interface ExpirySweeperOptions {
+  /** Milliseconds between two rounds. */
+  readonly every: number;
+  readonly onTrouble: (error: unknown) => void;
+}
+
+/**
+ * Tells of sessions that ended by time. One node does so at a time; but each session is told of exactly
+ * once, whoever asks, since finding and telling is one step.
+ */
+export class ExpirySweeper {
+  readonly #lease: HeldLease;
+  readonly #rounds: Rounds;
+  readonly #failed = new FailedBuckets();
+  readonly #onTrouble: (error: unknown) => void;
+
+  constructor(
+    private readonly source: EventSource,
+    { every, onTrouble }: ExpirySweeperOptions,
+  ) {
+    this.#lease = new HeldLease(source.store, 'sweeper');
+    this.#onTrouble = quiet(onTrouble);
+    this.#rounds = new Rounds(every, (signal) => this.#round(signal), this.#onTrouble);
+  }
+
+  start(): void {
+    this.#rounds.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#rounds.stop();
+    await this.#lease.giveBack();
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    if (!(await this.#lease.isHeld())) return;
+    await this.#sweepAll(
+      BUCKETS.filter((bucket) => !this.#failed.has(bucket)),
+      signal,
+    );
+    await this.#tryAgain(signal);
+  }
+
+  /** Those that failed, until some fail again. */
+  async #tryAgain(signal: AbortSignal): Promise<void> {
+    for (let some; (some = this.#failed.few()).length > 0 && !signal.aborted;) {
+      await this.#sweepAll(some, signal);
+      if (some.every((bucket) => this.#failed.has(bucket))) return;
+    }
+  }
+
+  /** One that cannot be read keeps no other from being swept. */
+  async #sweepAll(buckets: readonly string[], signal: AbortSignal): Promise<void> {
+    const left = buckets.values();
+    const lane = async (): Promise<void> => {
+      for (const bucket of left) {
+        if (signal.aborted) return;
+        await this.#sweep(bucket, signal).then(
+          () => this.#failed.delete(bucket),
+          (error: unknown) => {
+            this.#failed.add(bucket);
+            this.#onTrouble(error);
+          },
+        );
+      }
+    };
+    await Promise.all(Array.from({ length: WIDTH }, lane));
+  }
+
+  /** In small steps: the store answers others in between, and the lease is kept. */
+  async #sweep(bucket: string, signal: AbortSignal): Promise<void> {
+    const { store, news } = this.source;
+    for (let more = true; more && !signal.aborted;) {
+      const message = news.message(['expired']);
+      more = (await store.sweep(bucket, message)).more;
+      if (more && !(await this.#lease.isHeld())) return;
+    }
+  }
+}
+
+/** While the store does not answer there is nothing to say that is not said already. */
+export const quiet =
+  (onTrouble: (error: unknown) => void) =>
+  (error: unknown): void => {
+    if (!(error instanceof SessionStoreUnavailableError)) onTrouble(error);
+  };
