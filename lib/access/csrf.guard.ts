@@ -7,11 +7,10 @@ import {
 } from '../core/session.errors.js';
 import type { IncomingRequest } from '../http/raw-transport-request.js';
 import type { SessionCorridor } from '../http/session-corridor.js';
-import { toHttpException } from '../http/session-http.exception.js';
 import type { SessionLane } from '../http/session-lane.js';
 import { isCsrfTokenOf, isSafeMethod, judgeSource, type RequestSource } from '../security/csrf.js';
 import { SKIP_CSRF } from '../session.constants.js';
-import { corridorIn, sessionOf, traitsOf } from './session-of.js';
+import { corridorIn, sessionOf, toException, traitsOf } from './session-of.js';
 
 /**
  * Refuses requests that another site makes a browser send: 403 with `code: 'SESSION_CSRF_REFUSED'`
@@ -41,7 +40,7 @@ export class SessionCsrfGuard implements CanActivate {
       await this.#judge(context, corridor);
       return true;
     } catch (error) {
-      throw toHttpException(error);
+      throw toException(error, context);
     }
   }
 

@@ -15,7 +15,9 @@ import { corridorIn, laneOf } from './session-of.js';
 export class LogoutInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const lane = laneOf(context);
-    if (corridorIn(context)?.request.method !== 'POST') refuseMethod(context);
+    // A message over a socket is neither a link nor an image.
+    const isMessage = context.getType<string>() === 'ws';
+    if (!isMessage && corridorIn(context)?.request.method !== 'POST') refuseMethod(context);
     // With the answer, not after the handler: that may have answered by itself then.
     lane.logout = Reflect.getMetadata(LOGOUT, context.getHandler()) as SessionLane['logout'];
     return next.handle().pipe(tap({ error: () => (lane.logout = undefined) }));

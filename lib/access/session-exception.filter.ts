@@ -1,16 +1,30 @@
 import { Catch, type ArgumentsHost } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
+import { throwError } from 'rxjs';
 import { SessionError, SessionStoreUnavailableError } from '../core/session.errors.js';
-import { challengeOf, RETRY_AFTER, toHttpException } from '../http/session-http.exception.js';
+import {
+  challengeOf,
+  RETRY_AFTER,
+  toGraphqlException,
+  toHttpException,
+  toRpcError,
+} from '../http/session-http.exception.js';
 
 /**
- * Answers errors of ours that come from an application's own guards and middleware. In contexts
- * without a response (RPC, sockets, GraphQL) the error goes on as it is.
+ * Answers errors of ours that come from an application's own guards and middleware, and all of them where
+ * a microservice is called. Over sockets the error goes on as it is.
  */
 @Catch(SessionError)
 export class SessionExceptionFilter extends BaseExceptionFilter {
-  override catch(error: SessionError, host: ArgumentsHost): void {
-    if (host.getType() !== 'http') return;
+  override catch(error: SessionError, host: ArgumentsHost): unknown {
+    const type = host.getType<string>();
+    if (type === 'graphql') return toGraphqlException(error);
+    if (type === 'rpc') return throwError(() => toRpcError(error));
+    if (type === 'http') this.#answer(error, host);
+    return undefined;
+  }
+
+  #answer(error: SessionError, host: ArgumentsHost): void {
     const outage = error instanceof SessionStoreUnavailableError;
     const adapter = this.httpAdapterHost?.httpAdapter;
     const response: unknown = host.switchToHttp().getResponse();

@@ -1,9 +1,13 @@
 import type { ExecutionContext } from '@nestjs/common';
+import { SSE_METADATA } from '@nestjs/common/constants.js';
 import { LiveSession } from '../core/live-session.js';
 import type { SessionRequirement } from '../core/session-requirement.js';
 import { SessionUnavailableError } from '../core/session.errors.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
+import { DetachedCorridor } from '../http/detached-corridor.js';
 import { corridorOf, currentCorridor, type SessionCorridor } from '../http/session-corridor.js';
+import type { SessionHost } from '../http/session-host.js';
+import { toGraphqlException, toHttpException } from '../http/session-http.exception.js';
 import type { SessionLane } from '../http/session-lane.js';
 import {
   ALLOW_ANONYMOUS,
@@ -13,6 +17,7 @@ import {
   SESSION_NAME,
   SKIP_SESSION,
 } from '../session.constants.js';
+import { corridorOfCall, corridorOfOperation } from './message-context.js';
 
 /** What decorators say about a route; a handler's word wins over its class's. */
 export interface RouteTraits {
@@ -25,6 +30,8 @@ export interface RouteTraits {
   readonly name: string | undefined;
   /** Of class and handler together; a handler that lets everybody pass drops its class's. */
   readonly requirements: readonly SessionRequirement[];
+  /** It stays open: `@Sse()`. */
+  readonly stream: boolean;
   /** Something is asked for, and be it only that somebody is logged in. */
   readonly required: boolean;
 }
@@ -62,14 +69,30 @@ function readTraits(handler: object, controller: object): RouteTraits {
     onStoreFailure: said<StoreFailurePolicy>(ON_STORE_FAILURE),
     name: said<string>(SESSION_NAME),
     requirements,
+    stream: Reflect.hasMetadata(SSE_METADATA, handler),
     required: asks || requirements.length > 0,
   };
 }
 
-/** The corridor of the request that a context stands for; `undefined` where the request has none. */
-export function corridorIn(context: ExecutionContext): SessionCorridor | undefined {
-  if (context.getType() !== 'http') return currentCorridor();
-  return corridorOf(context.switchToHttp().getRequest<object>());
+/**
+ * The corridor of the request or message that a context stands for; `undefined` where there is none.
+ *
+ * @param host makes one for a message that has none yet
+ */
+export function corridorIn(
+  context: ExecutionContext,
+  host?: SessionHost,
+): SessionCorridor | undefined {
+  switch (context.getType<string>()) {
+    case 'http':
+      return corridorOf(context.switchToHttp().getRequest<object>());
+    case 'graphql':
+      return corridorOfOperation(context, host);
+    case 'rpc':
+      return corridorOfCall(context, host);
+    default:
+      return currentCorridor();
+  }
 }
 
 /**
@@ -77,12 +100,18 @@ export function corridorIn(context: ExecutionContext): SessionCorridor | undefin
  *
  * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) where there is no session
  */
-export function laneOf(context: ExecutionContext, name?: string): SessionLane {
-  const corridor = corridorIn(context);
+export function laneOf(
+  context: ExecutionContext,
+  name?: string,
+  corridor = corridorIn(context),
+): SessionLane {
   const traits = traitsOf(context);
   if (!corridor || traits.skip) {
     throw new SessionUnavailableError(
-      'This route has no session: check @SkipSession(), and `forRoutes` and `exclude` of SessionModule.',
+      context.getType() === 'rpc' && !traits.skip
+        ? 'This message has no session: let SessionGuard stand before its handler, or connect the ' +
+            'microservice by `app.connectMicroservice(options, { inheritAppConfig: true })`.'
+        : 'This route has no session: check @SkipSession(), and `forRoutes` and `exclude` of SessionModule.',
     );
   }
   return corridor.lane(name ?? traits.name);
@@ -95,7 +124,9 @@ export function laneOf(context: ExecutionContext, name?: string): SessionLane {
  * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) where there is no session
  */
 export async function sessionOf(context: ExecutionContext, name?: string): Promise<LiveSession> {
-  const lane = laneOf(context, name);
+  const corridor = corridorIn(context);
+  const lane = laneOf(context, name, corridor);
+  if (corridor instanceof DetachedCorridor) await corridor.open(lane, traitsOf(context));
   const { session } = lane;
   const state = LiveSession.stateOf(session);
   if (!state.loaded) {
@@ -106,4 +137,31 @@ export async function sessionOf(context: ExecutionContext, name?: string): Promi
   }
   if (state.device === 'unproven') lane.welcome(state);
   return session;
+}
+
+/**
+ * What a handler changes in its session is saved after it. Guards come before that is known.
+ *
+ * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) where nobody would do it
+ */
+export function mustBeSaved(context: ExecutionContext): void {
+  const corridor = corridorIn(context);
+  if (!(corridor instanceof DetachedCorridor) || corridor.isHandled) return;
+  throw new SessionUnavailableError(
+    'Nobody would save what this handler changes in its session: connect the microservice by ' +
+      '`app.connectMicroservice(options, { inheritAppConfig: true })`.',
+  );
+}
+
+/** An error of ours as the context's clients are told of it; any other as it is. */
+export function toException(error: unknown, context: ExecutionContext): unknown {
+  switch (context.getType<string>()) {
+    case 'graphql':
+      return toGraphqlException(error);
+    // The exception filter does it: what Nest takes for the error of a message is no exception of HTTP.
+    case 'rpc':
+      return error;
+    default:
+      return corridorIn(context)?.exceptionOf(error) ?? toHttpException(error);
+  }
 }

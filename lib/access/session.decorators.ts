@@ -19,7 +19,7 @@ import {
   SESSION_STORE,
   SKIP_SESSION,
 } from '../session.constants.js';
-import { laneOf, sessionOf } from './session-of.js';
+import { laneOf, mustBeSaved, sessionOf } from './session-of.js';
 import { SessionGuard } from './session.guard.js';
 
 type Pipe = Type<PipeTransform> | PipeTransform;
@@ -36,6 +36,7 @@ export interface Session extends LiveSession {}
 
 const sessionParam = createParamDecorator(async (key: string | undefined, context) => {
   const session = await sessionOf(context);
+  mustBeSaved(context);
   return key === undefined ? session : session.get(key);
 });
 
@@ -43,6 +44,7 @@ const sessionParam = createParamDecorator(async (key: string | undefined, contex
 const namedSessionParam = (name: string) =>
   createParamDecorator(async (key: string | undefined, context) => {
     const session = await sessionOf(context, name);
+    mustBeSaved(context);
     return key === undefined ? session : session.get(key);
   });
 

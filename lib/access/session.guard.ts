@@ -1,4 +1,10 @@
-import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  Optional,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
 import { LiveSession } from '../core/live-session.js';
 import { isGrant, refusalOf } from '../core/session-requirement.js';
 import {
@@ -9,8 +15,9 @@ import {
   SessionStoreUnavailableError,
 } from '../core/session.errors.js';
 import type { Session } from '../core/session.js';
-import { challengeOf, toHttpException } from '../http/session-http.exception.js';
-import { corridorIn, laneOf, sessionOf, traitsOf } from './session-of.js';
+import { SessionHost } from '../http/session-host.js';
+import { challengeOf } from '../http/session-http.exception.js';
+import { corridorIn, laneOf, sessionOf, toException, traitsOf } from './session-of.js';
 
 /**
  * Lets only authenticated sessions pass: 401 with `code: 'SESSION_REQUIRED'` otherwise, 503 while
@@ -29,9 +36,13 @@ import { corridorIn, laneOf, sessionOf, traitsOf } from './session-of.js';
  */
 @Injectable()
 export class SessionGuard implements CanActivate {
+  /** Makes room for sessions of messages, which come before anything that might have. */
+  @Optional() @Inject(SessionHost) private readonly sessionHost?: SessionHost;
+
   async canActivate(context: ExecutionContext): Promise<boolean> {
     if (this.shouldSkip(context)) return true;
     try {
+      corridorIn(context, this.sessionHost);
       const session = await sessionOf(context);
       const lane = laneOf(context);
       // A class and its method may both ask for the guard.
@@ -54,7 +65,7 @@ export class SessionGuard implements CanActivate {
     } catch (error) {
       const corridor = corridorIn(context);
       if (corridor) corridor.challenge = challengeOf(error);
-      throw toHttpException(error);
+      throw toException(error, context);
     }
   }
 

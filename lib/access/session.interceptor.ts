@@ -1,17 +1,35 @@
 import {
+  Inject,
   Injectable,
   type CallHandler,
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
-import { ROUTE_ARGS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
+import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
 import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
-import { catchError, finalize, firstValueFrom, ReplaySubject, tap, type Observable } from 'rxjs';
+import {
+  catchError,
+  finalize,
+  firstValueFrom,
+  map,
+  merge,
+  ReplaySubject,
+  takeUntil,
+  tap,
+  type Observable,
+} from 'rxjs';
 import { LiveSession } from '../core/live-session.js';
 import { SessionStoreUnavailableError } from '../core/session.errors.js';
+import type { SessionState } from '../core/session-state.js';
+import { SessionEvents } from '../events/session-events.js';
 import type { SessionCorridor } from '../http/session-corridor.js';
-import { challengeOf, toHttpException } from '../http/session-http.exception.js';
-import { corridorIn, sessionOf, traitsOf } from './session-of.js';
+import { DetachedCorridor } from '../http/detached-corridor.js';
+import { SessionHost } from '../http/session-host.js';
+import { challengeOf } from '../http/session-http.exception.js';
+import { followLane } from './lane-following.js';
+import { handleMessage } from './message-handling.js';
+import { isAsyncIterable, SessionBoundIterator } from './session-bound-iterator.js';
+import { corridorIn, sessionOf, toException, traitsOf } from './session-of.js';
 
 /**
  * Extends the session's time to live on each request that uses it, at most once per `touchAfter`,
@@ -21,20 +39,52 @@ import { corridorIn, sessionOf, traitsOf } from './session-of.js';
  */
 @Injectable()
 export class SessionInterceptor implements NestInterceptor {
+  constructor(
+    @Inject(SessionEvents) private readonly events: SessionEvents,
+    @Inject(SessionHost) private readonly host: SessionHost,
+  ) {}
+
   intercept(
     context: ExecutionContext,
     next: CallHandler,
   ): Observable<unknown> | Promise<Observable<unknown>> {
-    const corridor = corridorIn(context);
+    const corridor = corridorIn(context, this.host);
     if (!corridor) return next.handle();
     const rethrow = (error: unknown): never => {
       if (error instanceof SessionStoreUnavailableError) corridor.main.unavailable = true;
       corridor.challenge = challengeOf(error);
-      throw toHttpException(error);
+      throw toException(error, context);
     };
+    if (corridor instanceof DetachedCorridor) {
+      const handled = handleMessage(context, corridor, next);
+      const bind = (emitted: Observable<unknown>) => this.#bound(context, corridor, emitted);
+      return handled.then((emitted) => bind(emitted).pipe(catchError(rethrow)), rethrow);
+    }
     const before = this.#prepare(context, corridor);
-    const handle = () => this.#handle(context, corridor, next).pipe(catchError(rethrow));
+    const handle = () =>
+      this.#bound(context, corridor, this.#handle(context, corridor, next)).pipe(
+        catchError(rethrow),
+      );
     return before ? before.then(handle, rethrow) : handle();
+  }
+
+  /** A subscription of GraphQL must not outlive its session. */
+  #bound(
+    context: ExecutionContext,
+    corridor: SessionCorridor,
+    emitted: Observable<unknown>,
+  ): Observable<unknown> {
+    if (!this.events.on || !isSubscription(context)) return emitted;
+    const lane = corridor.lane(traitsOf(context).name);
+    return emitted.pipe(
+      map((value) => {
+        const { record } = lane.state ?? {};
+        if (!record || !isAsyncIterable(value)) return value;
+        return new SessionBoundIterator(value, (onEnd) =>
+          followLane(this.events, corridor, lane, onEnd),
+        );
+      }),
+    );
   }
 
   /**
@@ -47,19 +97,29 @@ export class SessionInterceptor implements NestInterceptor {
     next: CallHandler,
   ): Observable<unknown> {
     const handler = context.getHandler();
-    const isAsync = handler.constructor.name === 'AsyncFunction';
-    if (!isAsync || !Reflect.hasMetadata(SSE_METADATA, handler)) return next.handle();
+    const { stream: isStream, name } = traitsOf(context);
+    if (!isStream) return next.handle();
+    const stream = this.#untilEnd(corridor.lane(name).state, next.handle());
+    if (handler.constructor.name !== 'AsyncFunction') return stream;
     const emitted = new ReplaySubject<void>(1);
     corridor.handling = firstValueFrom(emitted, { defaultValue: undefined });
-    return next.handle().pipe(
+    return stream.pipe(
       tap(() => emitted.next()),
       finalize(() => emitted.complete()),
     );
   }
 
+  /** What stays open must not outlive its session. */
+  #untilEnd(state: SessionState | undefined, stream: Observable<unknown>): Observable<unknown> {
+    if (!this.events.on || !state?.record) return stream;
+    const { storedHandle: handle, identity } = state;
+    const ended = this.events.ended({ handle, principal: identity?.principal });
+    return stream.pipe(takeUntil(merge(ended, this.events.leaving$)));
+  }
+
   /** What has to be waited for before the handler; usually nothing. */
   #prepare(context: ExecutionContext, corridor: SessionCorridor): Promise<unknown> | undefined {
-    const { passive, skip, onStoreFailure, name } = traitsOf(context);
+    const { passive, skip, onStoreFailure, name, stream } = traitsOf(context);
     if (skip) {
       corridor.skipped = true;
       return undefined;
@@ -72,8 +132,16 @@ export class SessionInterceptor implements NestInterceptor {
       // Only now it is known that the request counts, and takes a new id along if one is due.
       return corridor.session.use();
     }
-    return readsNestsOwnSession(context) ? sessionOf(context) : undefined;
+    const isNeeded = readsNestsOwnSession(context) || (stream && this.events.on);
+    return isNeeded ? sessionOf(context) : undefined;
   }
+}
+
+/** Only what the root of an operation emits stays open. */
+function isSubscription(context: ExecutionContext): boolean {
+  if (context.getType<string>() !== 'graphql') return false;
+  const info = context.getArgByIndex<{ operation?: { operation?: string } } | undefined>(3);
+  return info?.operation?.operation === 'subscription';
 }
 
 const readers = new WeakMap<object, boolean>();

@@ -20,6 +20,16 @@ interface ExpressApplication {
 /** Mounts on the application itself, before anything that it adds with `app.use()` later. */
 export function mountOnExpress(application: ExpressApplication, host: SessionHost): void {
   host.defineSession(application.request);
+  host.readHandshake = (raw) => {
+    const { headers, socket } = raw;
+    // As Express would see it, had it been given it: what it makes of proxies counts here, too.
+    const seen = Object.assign(Object.create(application.request) as ExpressRequest, {
+      method: raw.method,
+      headers,
+      socket,
+    });
+    return new ExpressTransportRequest(seen);
+  };
   const middleware = expressMiddleware(host);
   if (!host.routed) application.use(middleware);
   else if (host.hasEndpoint) {

@@ -57,6 +57,11 @@ export function mountOnFastify(instance: FastifyInstance, host: SessionHost): vo
     },
   } as { getter(): unknown });
 
+  host.readHandshake = (raw) => {
+    (raw as FastifyRawRequest)[FASTIFY_REQUEST] ??= seenBy(instance, raw);
+    return new FastifyTransportRequest(raw);
+  };
+
   // Where the hook that runs middleware stands before the one below, be the first in it.
   const middleware = fastifyMiddleware(host);
   if (!host.routed) instance.use?.(middleware);
@@ -112,6 +117,15 @@ function enter(
   host.enter(raw, response, new FastifyTransportRequest(raw), next, (error) =>
     answerRaw(response, error),
   );
+}
+
+/** A request that Fastify was not given, as it would see it: what it makes of proxies counts here, too. */
+function seenBy(instance: FastifyInstance, raw: IncomingMessage): FastifyRequest | undefined {
+  const key = Object.getOwnPropertySymbols(instance).find(
+    ({ description }) => description === 'fastify.Request',
+  );
+  const made = key && (instance as unknown as Record<symbol, { prototype: FastifyRequest }>)[key];
+  return made && (Object.create(made.prototype, { raw: { value: raw } }) as FastifyRequest);
 }
 
 class FastifyTransportRequest extends RawTransportRequest<FastifyRawRequest> {

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { TLSSocket } from 'node:tls';
 import type { TransportRequest } from '../core/session-id-transport.interface.js';
 
 /** A request as the library sees it; transports see less. */
@@ -31,5 +32,20 @@ export abstract class RawTransportRequest<Raw extends IncomingMessage> implement
   header(name: string): string | undefined {
     const value = this.raw.headers[name];
     return Array.isArray(value) ? value.join('; ') : value;
+  }
+}
+
+/** A request as its connection shows it: no adapter says which proxies are to be believed. */
+export class PlainRequest extends RawTransportRequest<IncomingMessage> {
+  get secure(): boolean {
+    return (this.raw.socket as Partial<TLSSocket>).encrypted === true;
+  }
+
+  get address(): string | undefined {
+    return this.raw.socket.remoteAddress;
+  }
+
+  protected get host(): string | undefined {
+    return this.raw.headers.host;
   }
 }

@@ -6,7 +6,7 @@ import type { SessionManager } from '../core/session-manager.js';
 import type { SessionState } from '../core/session-state.js';
 import { SessionUnavailableError } from '../core/session.errors.js';
 import type { IncomingRequest } from './raw-transport-request.js';
-import { RETRY_AFTER } from './session-http.exception.js';
+import { RETRY_AFTER, toHttpException } from './session-http.exception.js';
 import { SessionLane, type RequestCourse, type SessionLaneParts } from './session-lane.js';
 
 /** On the raw request itself: a WeakMap costs every collection of garbage, 20 µs a request under load. */
@@ -36,6 +36,10 @@ export function enterCorridor(raw: object, corridor: SessionCorridor, next: () =
   current.run(corridor, next);
 }
 
+/** Runs what is no request of its own inside a corridor. */
+export const insideCorridor = <T>(corridor: SessionCorridor, run: () => T): T =>
+  current.run(corridor, run);
+
 /** The sessions that an application knows: that of `forRoot`, and those of `forFeature` by their names. */
 export interface KnownSessions {
   readonly main: SessionLaneParts;
@@ -59,15 +63,16 @@ export class SessionCorridor implements RequestCourse {
   handling: Promise<void> | undefined;
   /** What a refusal asks for, as in RFC 9110, section 11.6.1. */
   challenge: string | undefined;
-  readonly arrivedAt: number;
+  /** Its client cannot be handed an id: why, and what to do instead. */
+  readonly takesNoId: string | undefined = undefined;
   /** Done: commit and answer happen once. */
   answered = false;
 
   constructor(
     private readonly known: KnownSessions,
     readonly request: IncomingRequest,
+    readonly arrivedAt: number = known.main.manager.now(),
   ) {
-    this.arrivedAt = known.main.manager.now();
     this.main = new SessionLane(known.main, request, this);
   }
 
@@ -104,6 +109,11 @@ export class SessionCorridor implements RequestCourse {
       ...(parking ? [parking.transport] : []),
     ]);
     return ambient.some((transport) => transport.read(this.request).length > 0);
+  }
+
+  /** An error as the client is told of it. */
+  exceptionOf(error: unknown): unknown {
+    return toHttpException(error);
   }
 
   /** What is known about it, if anybody has asked for it. */

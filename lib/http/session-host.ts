@@ -4,13 +4,18 @@ import { SessionOptionsError, SessionUnavailableError } from '../core/session.er
 import type { ResolvedSessionOptions } from '../options/resolve-session-options.js';
 import type { DeviceEndpoint } from './device-endpoint.js';
 import { ExpressSessionViews } from './express-session-view.js';
-import type { IncomingRequest } from './raw-transport-request.js';
+import { OpenConnection } from './open-connection.js';
+import { PlainRequest, type IncomingRequest } from './raw-transport-request.js';
 import { gateResponse } from './response-gate.js';
 import { corridorOf, enterCorridor, SessionCorridor } from './session-corridor.js';
 import { toHttpException } from './session-http.exception.js';
 import type { SessionLaneParts } from './session-lane.js';
 
 type Next = (error?: unknown) => void;
+
+const CONNECTION = Symbol('session connection');
+
+type RawUpgrade = IncomingMessage & { [CONNECTION]?: OpenConnection };
 
 /** What both adapters have in common: how a request gets its session. */
 export class SessionHost {
@@ -19,6 +24,8 @@ export class SessionHost {
   #asksForAddress: boolean;
   /** Which routes have a session is decided by Nest's own middleware matching. */
   readonly routed: boolean;
+  /** What the adapter makes of a request that it was not given. */
+  readHandshake: (raw: IncomingMessage) => IncomingRequest = (raw) => new PlainRequest(raw);
   /** Sessions beside those of `forRoot`. */
   readonly named = new Map<string, SessionLaneParts>();
   /** Prefixes of keys that are taken in the store of `forRoot`. */
@@ -74,6 +81,14 @@ export class SessionHost {
     if (keyPrefix !== undefined) this.#prefixes.add(keyPrefix);
     this.named.set(name, lane);
     this.#asksForAddress ||= lane.manager.bindsClients;
+  }
+
+  /** A connection that stays open is about to begin. */
+  greet(raw: IncomingMessage): OpenConnection {
+    return ((raw as RawUpgrade)[CONNECTION] ??= new OpenConnection(
+      this.readHandshake(raw),
+      corridorOf(raw)?.arrivedAt ?? this.main.manager.now(),
+    ));
   }
 
   /** Opens the corridor of a request and runs the rest of it inside. */

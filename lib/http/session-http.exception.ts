@@ -6,6 +6,7 @@ import {
   SessionRequiredError,
   SessionStepUpError,
   type SessionErrorCode,
+  type StepUp,
 } from '../core/session.errors.js';
 
 /** Which status an error of ours has at the face; what is not here is the server's own fault: 500. */
@@ -39,13 +40,35 @@ export class SessionHttpException extends HttpException {
     readonly code: SessionErrorCode,
     status: number,
     cause: SessionError,
+    body: object = errorBody(cause, status),
   ) {
-    super(errorBody(cause, status), status, { cause });
+    super(body, status, { cause });
   }
 }
 
+/** The same for GraphQL, whose drivers look for what a program can read in `extensions`. */
+class SessionGraphqlException extends SessionHttpException {
+  readonly extensions: object;
+
+  constructor(code: SessionErrorCode, status: number, cause: SessionError) {
+    // Without a status in it: else a driver puts a code of its own in the place of this one.
+    const { statusCode: _, ...body } = errorBody(cause, status);
+    super(code, status, cause, body);
+    const { message: _message, error: _error, ...extensions } = body;
+    this.extensions = extensions;
+  }
+}
+
+interface ErrorBody {
+  readonly statusCode: number;
+  readonly code: SessionErrorCode;
+  readonly message: string;
+  readonly error: string | undefined;
+  readonly stepUp?: StepUp;
+}
+
 /** What is said of an error in the body of an answer. */
-export function errorBody(cause: SessionError, status: number): object {
+export function errorBody(cause: SessionError, status: number): ErrorBody {
   const error = STATUS_CODES[status];
   const message = status === 500 ? 'Internal server error' : cause.message;
   const stepUp = cause instanceof SessionStepUpError ? { stepUp: cause.stepUp } : {};
@@ -73,8 +96,25 @@ export function challengeOf(error: unknown): string | undefined {
 /** An error of ours with its status; any other error as it is. The only place that knows statuses. */
 export function toHttpException(error: unknown): unknown {
   if (!(error instanceof SessionError)) return error;
+  return new SessionHttpException(error.code, noted(error), error);
+}
+
+/** An error of ours for GraphQL; any other error as it is. */
+export function toGraphqlException(error: unknown): unknown {
+  if (!(error instanceof SessionError)) return error;
+  return new SessionGraphqlException(error.code, noted(error), error);
+}
+
+/** What a caller of a microservice gets of an error of ours: `{ status: 'error', code, message }`. */
+export function toRpcError(error: SessionError): object {
+  const { statusCode: _, error: _error, ...body } = errorBody(error, noted(error));
+  return { status: 'error', ...body };
+}
+
+/** The status of an error. */
+function noted(error: SessionError): number {
   const status = STATUS[error.code] ?? 500;
   // Nest logs no HttpException, and the answer does not tell what is wrong.
   if (status === 500) logger.error(error);
-  return new SessionHttpException(error.code, status, error);
+  return status;
 }

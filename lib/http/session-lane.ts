@@ -1,4 +1,5 @@
 import { LiveSession } from '../core/live-session.js';
+import type { RequestingClient } from '../core/session-binding.js';
 import type {
   SessionIdTransport,
   TransportRequest,
@@ -9,6 +10,7 @@ import {
   SessionDeviceError,
   SessionDeviceSkippedError,
   SessionStoreUnavailableError,
+  SessionUnavailableError,
   type SessionError,
 } from '../core/session.errors.js';
 import type { SessionState } from '../core/session-state.js';
@@ -25,6 +27,8 @@ export interface RequestCourse {
   readonly arrivedAt: number;
   /** Nothing can be told its client any more. */
   readonly answered: boolean;
+  /** Its client cannot be handed an id: why, and what to do instead. */
+  readonly takesNoId?: string | undefined;
 }
 
 /** What the sessions of one name have in common: an application may have several names. */
@@ -76,8 +80,14 @@ export class SessionLane {
     return (this.#session ??= this.#open());
   }
 
-  /** The accounts of this browser. No I/O. */
+  /**
+   * The accounts of this browser. No I/O.
+   *
+   * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) where its cookies cannot be changed
+   */
   get accounts(): SessionAccounts {
+    const { takesNoId } = this.course;
+    if (takesNoId !== undefined) throw new SessionUnavailableError(takesNoId);
     return (this.#accounts ??= new SessionAccounts(this.parts, this.request, this));
   }
 
@@ -97,6 +107,20 @@ export class SessionLane {
   get isLoading(): boolean {
     const { state } = this;
     return state !== undefined && !state.loaded && state.loading !== undefined;
+  }
+
+  /** Who asks. */
+  get client(): RequestingClient {
+    const { request, course } = this;
+    const { devices } = this.parts;
+    return {
+      describe: () => clientOfRequest(request),
+      traits: () => traitsOfRequest(request),
+      arrivedAt: course.arrivedAt,
+      isAnswered: () => course.answered,
+      takesNoId: course.takesNoId,
+      proves: devices && ((device) => devices.proves(request, device)),
+    };
   }
 
   /** True if nothing has to be written before the headers leave. */
@@ -218,14 +242,6 @@ export class SessionLane {
   }
 
   #openWith(tokens: readonly string[]): LiveSession {
-    const { request } = this;
-    const { devices } = this.parts;
-    return this.parts.manager.open(tokens, {
-      describe: () => clientOfRequest(request),
-      traits: () => traitsOfRequest(request),
-      arrivedAt: this.course.arrivedAt,
-      isAnswered: () => this.course.answered,
-      proves: devices && ((device) => devices.proves(request, device)),
-    });
+    return this.parts.manager.open(tokens, this.client);
   }
 }

@@ -43,6 +43,21 @@ export function judgeSource(source: RequestSource, { origins, always }: CsrfRule
   return origin !== undefined && origins.has(origin) ? 'token' : 'refuse';
 }
 
+/**
+ * Whether a connection that stays open was begun by a page of another site. A host that is the same counts
+ * as the same site where the scheme is not known for sure; what tells nothing is no browser.
+ */
+export function isForeignHandshake(
+  { site, origin, own }: Omit<RequestSource, 'method'>,
+  { origins }: Pick<CsrfRules, 'origins'>,
+): boolean {
+  if (origin !== undefined && origins.has(origin)) return false;
+  if (site !== undefined) return site !== 'same-origin' && site !== 'none';
+  if (origin === undefined || origin === own) return false;
+  const isSecure = own?.startsWith('https:') ?? false;
+  return isSecure || origin !== own?.replace(/^http:/, 'https:');
+}
+
 const BYTES = 16;
 const TOKEN = /^[\w-]{43}$/;
 const pool = Buffer.allocUnsafeSlow(BYTES * 128);

@@ -2,6 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { SessionIdSigner, VerifiedToken } from '../core/session-id-signer.interface.js';
 import { isSessionId } from '../core/session-id.js';
 import { Hmac } from './hmac.js';
+import { HmacSessionReferences } from './hmac-session.references.js';
 import type { Keyring } from './keyring.js';
 import { openWithId, sealWithId } from './successor.sealer.js';
 
@@ -14,8 +15,10 @@ const TOKEN_LENGTH = ID_LENGTH + 1 + 43;
  */
 export class HmacSessionIdSigner implements SessionIdSigner {
   readonly #macs: readonly Hmac[];
+  readonly references: HmacSessionReferences;
 
   constructor(keyring: Keyring) {
+    this.references = new HmacSessionReferences(keyring);
     this.#macs = keyring.keysFor('session-id').map((key) => new Hmac(key));
   }
 
