@@ -1,3 +1,6 @@
+import { goLive, listen } from './live.js';
+import { announce, rename, withdraw, withdrawAll } from './news.js';
+
 /** How often the server is asked how long the session lasts; between, the time is counted down here. */
 const POLL_EVERY = 15_000;
 const WARN_BEFORE = 60_000;
@@ -12,21 +15,21 @@ const relativeTime = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
  * @typedef {{ principal: string | null, roles: string[], remainingMs: number }} Session
  * @typedef {{ browser?: string, os?: string, address?: string }} Client
  * @typedef {{ handle: string, label?: string, client: Client, lastAccessedAt: number,
- *   rememberMe: boolean, current: boolean }} Device
+ *   authenticatedAt: number, rememberMe: boolean, current: boolean }} Device
  */
 
 /** What the page knows. */
 const state = {
   /** @type {Product[]} */
   products: [],
-  /** @type {CartItem[]} */
-  cart: [],
   /** @type {Session | undefined} */
   session: undefined,
   /** @type {Device[]} */
   devices: [],
   endsAt: 0,
   warned: false,
+  /** How often something was changed: what was asked before may be answered with what was before. */
+  changes: 0,
 };
 
 /* ---- talking to the server ---- */
@@ -55,6 +58,7 @@ async function call(method, path, body) {
     throw new Failure('The shop cannot be reached. Check your connection and try again.');
   }
   const answer = response.status === 204 ? undefined : await response.json().catch(() => ({}));
+  if (method !== 'GET') state.changes++;
   if (response.ok) return answer;
   const { status } = response;
   const { code, stepUp } = answer ?? {};
@@ -124,17 +128,17 @@ async function isAccepted(field, send) {
 
 /** Asks how the session stands; does not make it last longer. */
 async function refresh() {
+  let changes, session;
+  do {
+    ({ changes } = state);
+    session = await call('GET', '/session');
+  } while (changes !== state.changes);
   const before = state.session;
-  const expired = Date.now() >= state.endsAt;
-  state.session = await call('GET', '/session');
-  state.endsAt = Date.now() + (state.session?.remainingMs ?? 0);
-  if (state.session?.remainingMs > WARN_BEFORE) state.warned = false;
-  showSession();
+  const reason = Date.now() >= state.endsAt ? 'idle' : '';
+  const isLost = before && (!session || (before.principal && !session.principal));
+  showSession(session);
   if (isAnotherUser(before)) await loadUser();
-  const { principal } = before ?? {};
-  if (before && (!state.session || (principal && !state.session.principal))) {
-    lost(principal, expired);
-  }
+  if (isLost) lost(before, reason);
 }
 
 function isAnotherUser(before) {
@@ -142,16 +146,28 @@ function isAnotherUser(before) {
   return principal !== undefined && principal !== before?.principal;
 }
 
+/** Why somebody was logged out, by what ended the session. */
+const WHY = {
+  logout: 'in another tab',
+  named: 'on another device',
+  all: 'on another device',
+  limit: 'because you logged in on another device',
+  idle: 'because you were away',
+  absolute: 'because your login was long ago',
+  replayed: 'for your safety',
+  mismatch: 'for your safety',
+};
+
 /** It may have been replaced already by one that knows nothing: what was put into a cart since. */
-function lost(principal, expired) {
-  if (!state.session) {
-    state.cart = [];
-    showCart();
-  }
-  const what = expired ? 'has expired' : 'was ended elsewhere';
-  tell({
-    error: `Your session ${what}. ${principal ? 'Please log in again.' : 'The cart is empty.'}`,
-  });
+function lost({ principal }, reason, by = WHY[reason] ?? 'elsewhere') {
+  if (!state.session) showCart([]);
+  tell({});
+  announce(
+    'logged-out',
+    principal
+      ? `You were logged out ${by}. Please log in again.`
+      : `Your session ${reason === 'idle' ? 'has expired' : 'was ended elsewhere'}. The cart is empty.`,
+  );
 }
 
 /** In the background: trouble is told once, until it is over. */
@@ -164,6 +180,8 @@ async function poll() {
     storeTrouble = '';
   } catch (failure) {
     if (!(failure instanceof Failure)) throw failure;
+    // It ended between the two: that is told by itself.
+    if (failure.status === 401) return;
     if (storeTrouble !== failure.message) tell({ error: failure.message });
     storeTrouble = failure.message;
   }
@@ -192,8 +210,11 @@ function clock(milliseconds) {
   return shown.map((part, i) => (i === 0 ? part : String(part).padStart(2, '0'))).join(':');
 }
 
-function showSession() {
-  const { session } = state;
+function showSession(session) {
+  const focused = document.activeElement;
+  state.session = session;
+  state.endsAt = Date.now() + (session?.remainingMs ?? 0);
+  if (session?.remainingMs > WARN_BEFORE) state.warned = false;
   const principal = session?.principal ?? undefined;
   element('session').hidden = !session;
   element('login').hidden = principal !== undefined;
@@ -204,6 +225,21 @@ function showSession() {
   const roles = session?.roles.length ? ` (${session.roles.join(', ')})` : '';
   element('who').textContent = principal === undefined ? 'Guest' : `${principal}${roles}`;
   element('remaining').textContent = clock(state.endsAt - Date.now());
+  if (!focused.checkVisibility()) element(principal === undefined ? 'username' : 'who').focus();
+  if (principal !== undefined) withdraw('logged-out');
+  if (ownActs === 0) goLive(session);
+}
+
+/** What this tab does to the session itself it need not be told. */
+let ownActs = 0;
+async function quietly(act) {
+  ownActs++;
+  try {
+    return await act();
+  } finally {
+    ownActs--;
+    goLive(state.session);
+  }
 }
 
 async function logIn(form) {
@@ -211,23 +247,27 @@ async function logIn(form) {
   const username = element('username').value;
   const rememberMe = element('remember-me').checked;
   const login = { username, password: field.value, rememberMe };
-  if (!(await isAccepted(field, () => call('POST', '/auth/login', login)))) return;
-  form.reset();
-  await Promise.all([refresh(), loadCart()]);
+  const isUser = await quietly(async () => {
+    if (!(await isAccepted(field, () => call('POST', '/auth/login', login)))) return false;
+    form.reset();
+    await Promise.all([refresh(), loadCart()]);
+    return true;
+  });
+  if (!isUser) return;
   tell({ status: `Logged in as ${username}.` });
   element('who').focus();
 }
 
 async function logOut() {
-  await call('POST', '/auth/logout');
-  loggedOut('Logged out.');
+  await quietly(async () => {
+    await call('POST', '/auth/logout');
+    loggedOut('Logged out.');
+  });
 }
 
 function loggedOut(status) {
-  state.session = undefined;
-  state.cart = [];
-  showSession();
-  showCart();
+  showSession(undefined);
+  showCart([]);
   tell({ status });
   element('username').focus();
 }
@@ -242,15 +282,21 @@ async function extend() {
 /* ---- devices and account ---- */
 
 async function loadUser() {
-  const [{ email }] = await Promise.all([call('GET', '/account'), loadDevices()]);
-  setStored(element('email'), email ?? '');
+  const [account] = await Promise.all([askAsUser('/account'), loadDevices()]);
+  if (account) setStored(element('email'), account.email ?? '');
+}
+
+/** Something of the user's; `undefined` if somebody else is here when it comes, or nobody. */
+async function askAsUser(path) {
+  const principal = state.session?.principal;
+  const answer = await call('GET', path);
+  return principal === state.session?.principal ? answer : undefined;
 }
 
 /** Nothing of one user stays in the page for the next. */
 function forgetUser() {
   closeStepUp();
-  state.devices = [];
-  showDevices();
+  showDevices([]);
   for (const id of ['device-name', 'email']) element(id).value = element(id).defaultValue = '';
 }
 
@@ -261,34 +307,49 @@ function setStored(field, value) {
 }
 
 async function loadDevices() {
-  ({ devices: state.devices } = await call('GET', '/devices'));
-  showDevices();
+  const answer = await askAsUser('/devices');
+  if (answer) showDevices(answer.devices);
 }
 
-/** A device keeps its place in the page, so that nobody loses the focus while the list is renewed. */
-function showDevices() {
-  const list = element('device-list');
-  const before = [...list.children];
-  const nodes = state.devices.map((device) => {
-    const known = before.find(({ dataset }) => dataset.handle === device.handle);
-    return showDevice(known ?? fill('device', {}), device);
+function showDevices(devices) {
+  announceNew(devices);
+  state.devices = devices;
+  const handles = devices.map(({ handle }) => handle);
+  renew(element('device-list'), 'device', handles).forEach((node, i) => {
+    showDevice(node, devices[i]);
   });
-  if (nodes.length !== before.length || nodes.some((node, i) => node !== before[i])) {
-    const focused = document.activeElement;
-    list.replaceChildren(...nodes);
-    if (list.contains(focused)) focused.focus();
-  }
-  element('sign-out-others').hidden = nodes.length < 2;
-  const current = state.devices.find((device) => device.current);
+  element('sign-out-others').hidden = devices.length < 2;
+  const current = devices.find((device) => device.current);
   setStored(element('device-name'), current?.label ?? '');
 }
 
+/** New is what logged in after all that were known. */
+function announceNew(devices) {
+  const known = state.devices.map(({ handle }) => handle);
+  const latest = Math.max(...state.devices.map(({ authenticatedAt }) => authenticatedAt ?? 0));
+  const isNew = ({ handle, current, authenticatedAt }) =>
+    known.length > 0 && !current && !known.includes(handle) && authenticatedAt > latest;
+  for (const device of devices.filter(isNew)) {
+    const name = nameOf(device);
+    announce(`device ${device.handle}`, `A new device: ${name}.`, {
+      label: 'Sign out',
+      name: `Sign out the new device: ${name}`,
+      run: (key) => void attempt(() => signOut(key.split(' ')[1], name)),
+    });
+  }
+  const keys = devices.map(({ handle }) => `device ${handle}`);
+  withdrawAll((key) => key.startsWith('device ') && !keys.includes(key));
+}
+
+const softwareOf = ({ client: { browser, os } }) =>
+  [browser, os].filter(Boolean).join(' on ') || 'Unknown software';
+const nameOf = (device) => device.label ?? softwareOf(device);
+
 function showDevice(node, device) {
   const { handle, label, client, current, rememberMe, lastAccessedAt } = device;
-  const software = [client.browser, client.os].filter(Boolean).join(' on ') || 'Unknown software';
-  const name = label ?? software;
+  const name = nameOf(device);
   const about = [
-    label && software,
+    label && softwareOf(device),
     client.address,
     current ? 'in use now' : `last used ${ago(lastAccessedAt)}`,
     rememberMe && 'remembered',
@@ -299,8 +360,6 @@ function showDevice(node, device) {
   button.hidden = current;
   button.setAttribute('aria-label', `Sign out: ${name}`);
   button.onclick = () => void attempt(() => signOut(handle, name));
-  node.dataset.handle = handle;
-  return node;
 }
 
 function ago(time) {
@@ -353,10 +412,12 @@ async function changeEmail() {
 }
 
 async function deleteAccount() {
-  await call('POST', '/account/delete');
-  loggedOut(
-    'You are logged out on all of your devices. A real shop would have deleted the account.',
-  );
+  await quietly(async () => {
+    await call('POST', '/account/delete');
+    loggedOut(
+      'You are logged out on all of your devices. A real shop would have deleted the account.',
+    );
+  });
 }
 
 /* ---- proving once more who it is ---- */
@@ -427,6 +488,23 @@ function setTexts(node, texts) {
   return node;
 }
 
+/** What stays keeps its place in the page, so that nobody loses the focus while a list is renewed. */
+function renew(list, template, keys) {
+  const before = [...list.children];
+  const nodes = keys.map((key) => {
+    const node = before.find(({ dataset }) => dataset.key === key) ?? fill(template, {});
+    node.dataset.key = key;
+    return node;
+  });
+  if (nodes.length === before.length && nodes.every((node, i) => node === before[i])) return nodes;
+  const focused = document.activeElement;
+  const hadFocus = list.contains(focused);
+  list.replaceChildren(...nodes);
+  if (hadFocus)
+    (focused.isConnected ? focused : list.closest('section').querySelector('h2')).focus();
+  return nodes;
+}
+
 async function loadProducts() {
   ({ products: state.products } = await call('GET', '/products'));
   const nodes = state.products.map(({ sku, name, about, cents }) => {
@@ -440,20 +518,20 @@ async function loadProducts() {
 }
 
 async function loadCart() {
-  ({ items: state.cart } = await call('GET', '/cart'));
-  showCart();
+  const { items } = await call('GET', '/cart');
+  showCart(items);
 }
 
 async function add(sku, name) {
-  ({ items: state.cart } = await call('POST', '/cart/items', { sku, qty: 1 }));
-  showCart();
+  const { items } = await call('POST', '/cart/items', { sku, qty: 1 });
+  showCart(items);
   tell({ status: `${name} is in the cart.` });
   await refresh();
 }
 
 async function remove(sku, name, position) {
-  ({ items: state.cart } = await call('DELETE', `/cart/items/${encodeURIComponent(sku)}`));
-  showCart();
+  const { items } = await call('DELETE', `/cart/items/${encodeURIComponent(sku)}`);
+  showCart(items);
   tell({ status: `${name} was removed from the cart.` });
   // The button that had the focus is gone: to the next one.
   const buttons = element('cart-items').querySelectorAll('button');
@@ -461,21 +539,21 @@ async function remove(sku, name, position) {
   await refresh();
 }
 
-function showCart() {
-  const nodes = state.cart.map(({ sku, qty }, position) => {
+function showCart(items) {
+  const skus = items.map(({ sku }) => sku);
+  renew(element('cart-items'), 'cart-item', skus).forEach((node, position) => {
+    const { sku, qty } = items[position];
     const { name, cents } = productOf(sku);
     const price = cents === undefined ? '' : euros.format((qty * cents) / 100);
-    const node = fill('cart-item', { name: `${qty} × ${name}`, price });
+    setTexts(node, { name: `${qty} × ${name}`, price });
     const button = node.querySelector('button');
     button.setAttribute('aria-label', `Remove from cart: ${name}`);
-    button.addEventListener('click', () => void attempt(() => remove(sku, name, position)));
-    return node;
+    button.onclick = () => void attempt(() => remove(sku, name, position));
   });
-  element('cart-items').replaceChildren(...nodes);
-  element('cart-empty').hidden = nodes.length > 0;
+  element('cart-empty').hidden = items.length > 0;
   const total = element('cart-total');
-  total.hidden = nodes.length === 0;
-  total.textContent = `Total ${euros.format(totalOf(state.cart) / 100)}`;
+  total.hidden = items.length === 0;
+  total.textContent = `Total ${euros.format(totalOf(items) / 100)}`;
 }
 
 /** A cart may hold what the shop does not list: it is shown by its number. */
@@ -486,6 +564,48 @@ function productOf(sku) {
 function totalOf(cart) {
   return cart.reduce((sum, { sku, qty }) => sum + qty * (productOf(sku).cents ?? 0), 0);
 }
+
+/* ---- what the server tells by itself ---- */
+
+/** Milliseconds in which events are gathered that come together. */
+const TOGETHER = 50;
+/** Milliseconds in which the browser has the cookie of a login in another tab. */
+const HANDED_OVER = 300;
+
+let looking;
+function lookSoon(milliseconds = TOGETHER) {
+  looking ??= setTimeout(() => {
+    looking = undefined;
+    void poll();
+  }, milliseconds);
+}
+
+/** Something happened to a session of this user. */
+function happened({ reason, handle, previous }) {
+  // The cart comes by itself.
+  if (reason === 'contents') return;
+  const known = state.devices.find((device) => device.handle === previous);
+  if (known) {
+    known.handle = handle;
+    rename(`device ${previous}`, `device ${handle}`);
+  }
+  lookSoon();
+}
+
+/** The session of this browser is over, or is somebody's from now on. */
+function ended(reason, by) {
+  if (ownActs > 0) return;
+  if (reason === 'login' || reason === 'switch') {
+    lookSoon(HANDED_OVER);
+    return;
+  }
+  const before = state.session;
+  state.changes++;
+  showSession(undefined);
+  if (before) lost(before, reason, by);
+}
+
+listen({ cart: ({ items }) => showCart(items), ended, happened, unsure: lookSoon });
 
 /* ---- start ---- */
 
@@ -505,10 +625,11 @@ element('delete-account').addEventListener('click', () => void attempt(deleteAcc
 element('logout').addEventListener('click', () => void attempt(logOut));
 element('extend').addEventListener('click', () => void attempt(extend));
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden) void poll();
+  if (document.hidden) goLive(state.session);
+  else void poll();
 });
 
-showSession();
+showSession(undefined);
 await attempt(async () => {
   await loadProducts();
   await loadCart();

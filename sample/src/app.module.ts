@@ -11,6 +11,9 @@ import { ProductsController } from './cart/products.controller.js';
 import { DevicesController } from './devices/devices.controller.js';
 import { Drain } from './drain.js';
 import { HealthController } from './health.controller.js';
+import { CartGateway } from './live/cart.gateway.js';
+import { EventsController } from './live/events.controller.js';
+import { LeftCarts } from './live/left-carts.js';
 import { CounterController } from './notes/counter.controller.js';
 import { NotesController } from './notes/notes.controller.js';
 import { PageController } from './page/page.controller.js';
@@ -30,12 +33,15 @@ import { SlowController } from './session/slow.controller.js';
     NotesController,
     SessionController,
     SlowController,
+    EventsController,
     HealthController,
     PageController,
   ],
   providers: [
     Users,
     Drain,
+    CartGateway,
+    LeftCarts,
     {
       provide: APP_PIPE,
       useFactory: () => new ValidationPipe({ whitelist: true }),

@@ -5,6 +5,7 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { ReplaySubject } from 'rxjs';
 
 /**
  * When the process is told to end, each connection ends with the answer to the request on it. Otherwise
@@ -13,6 +14,8 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 @Injectable()
 export class Drain implements OnApplicationBootstrap, BeforeApplicationShutdown {
   readonly #running = new Set<ServerResponse>();
+  /** For what lasts until somebody ends it, such as `@Sse()`: `stream.pipe(takeUntil(drain.ending))`. */
+  readonly ending = new ReplaySubject<void>(1);
   #ending = false;
 
   constructor(private readonly adapterHost: HttpAdapterHost) {}
@@ -31,6 +34,7 @@ export class Drain implements OnApplicationBootstrap, BeforeApplicationShutdown 
 
   beforeApplicationShutdown(): void {
     this.#ending = true;
+    this.ending.next();
     this.#running.forEach(close);
   }
 }

@@ -2,8 +2,10 @@ import 'reflect-metadata';
 import { Logger, type INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { SessionModuleOptions } from 'nestjs-distributed-session';
+import { SessionIoAdapter } from 'nestjs-distributed-session/socket.io';
 import { AppModule } from './app.module.js';
 import { OneTimeCodes } from './auth/one-time-codes.js';
+import { piecesIn } from './cart/cart.js';
 import { chooseSessionHome, type SessionHome } from './session-home.js';
 import { readSettings, type Settings } from './settings.js';
 
@@ -29,6 +31,7 @@ async function start(settings: Settings): Promise<void> {
     { abortOnError: false },
   );
   protect(app, settings);
+  app.useWebSocketAdapter(new SessionIoAdapter(app));
   app.enableShutdownHooks(['SIGINT', 'SIGTERM'], { useProcessExit: true });
   await app.listen(settings.port, settings.host);
   logger.log(`Listening on ${await app.getUrl()}`);
@@ -41,6 +44,8 @@ function sessionOptions(home: SessionHome, settings: Settings): SessionModuleOpt
     secret,
     encryption: true,
     renewalTimeout: '15m',
+    // Of the data, events tell no more than how much is in the cart.
+    events: { modified: true, projection: ({ data }) => ({ items: piecesIn(data.cart) }) },
     cookie: {
       ...(allowHttp && { secure: false }),
       ...(routingCookie !== undefined && { routing: routingCookie }),

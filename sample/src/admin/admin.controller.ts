@@ -8,7 +8,7 @@ import {
   Param,
   Put,
 } from '@nestjs/common';
-import { RequireRole, SessionService } from 'nestjs-distributed-session';
+import { RequireRole, SessionService, SessionSockets } from 'nestjs-distributed-session';
 import { Users } from '../auth/users.js';
 import { RolesDto } from './roles.dto.js';
 
@@ -19,6 +19,7 @@ export class AdminController {
   constructor(
     private readonly users: Users,
     private readonly sessions: SessionService,
+    private readonly sockets: SessionSockets,
   ) {}
 
   @Get('sessions')
@@ -29,6 +30,8 @@ export class AdminController {
 
   @Delete('sessions')
   async revoke(@Param('principal') principal: string) {
+    // That they end is told by itself, but not by whom.
+    await this.sockets.toPrincipal(principal).emit('ending', { by: 'by an administrator' });
     return { revoked: await this.sessions.forPrincipal(principal).revokeAll() };
   }
 

@@ -11,6 +11,11 @@ declare module 'nestjs-distributed-session' {
   }
 }
 
+/** How many pieces are in a cart. */
+export function piecesIn(cart: readonly CartItem[] = []): number {
+  return cart.reduce((sum, { qty }) => sum + qty, 0);
+}
+
 /** The cart with some more of a product. */
 export function withItem(cart: readonly CartItem[] = [], { sku, qty }: CartItem): CartItem[] {
   const known = cart.some((item) => item.sku === sku);

@@ -1,14 +1,24 @@
-import { Controller, Get, Header } from '@nestjs/common';
+import { applyDecorators, Controller, Get, Header } from '@nestjs/common';
 import { SkipSession } from 'nestjs-distributed-session';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+
+function Script(path: string): MethodDecorator {
+  return applyDecorators(
+    Get(path),
+    Header('Content-Type', 'text/javascript; charset=utf-8'),
+    Header('Cache-Control', 'no-cache'),
+  );
+}
 
 /** The page and what it consists of, read once at boot. */
 @SkipSession()
 @Controller()
 export class PageController {
   readonly #html = publicFile('index.html');
-  readonly #script = publicFile('shop.js');
+  readonly #shop = publicFile('shop.js');
+  readonly #live = publicFile('live.js');
+  readonly #news = publicFile('news.js');
   readonly #style = publicFile('shop.css');
   readonly #icon = publicFile('favicon.svg');
 
@@ -19,11 +29,19 @@ export class PageController {
     return this.#html;
   }
 
-  @Get('shop.js')
-  @Header('Content-Type', 'text/javascript; charset=utf-8')
-  @Header('Cache-Control', 'no-cache')
-  script() {
-    return this.#script;
+  @Script('shop.js')
+  shop() {
+    return this.#shop;
+  }
+
+  @Script('live.js')
+  live() {
+    return this.#live;
+  }
+
+  @Script('news.js')
+  news() {
+    return this.#news;
   }
 
   @Get('shop.css')
