@@ -21,10 +21,13 @@ const needsRedis = [
   'access',
   'attacks',
   'balancers',
+  'contexts',
   'docs',
   'e2e',
+  'events',
   'faults',
   'sample',
+  'sockets',
   'stores',
   'topologies',
 ];
@@ -62,6 +65,8 @@ export default {
   moduleNameMapper: {
     '^nestjs-distributed-session$': '<rootDir>/lib/index.ts',
     '^nestjs-distributed-session/testing$': '<rootDir>/lib/testing/index.ts',
+    '^nestjs-distributed-session/ws$': '<rootDir>/lib/sockets/session-ws.adapter.ts',
+    '^nestjs-distributed-session/socket.io$': '<rootDir>/lib/sockets/session-io.adapter.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   transform: { '^.+\\.ts$': swc },

@@ -11,11 +11,16 @@ const ROOMS: Record<string, readonly string[]> = {
   security: ['core'],
   options: ['core', 'stores/redis/redis-client.ts'],
   stores: ['core', 'security'],
+  events: ['core', 'session.constants.ts'],
   http: ['core', 'security', 'options', 'session.constants.ts'],
-  access: ['core', 'security', 'http', 'session.constants.ts'],
+  access: ['core', 'security', 'events', 'http', 'session.constants.ts'],
+  sockets: ['core', 'security', 'events', 'http', 'access'],
   testing: ['core', 'stores', 'http', 'options', 'session.constants.ts', 'door'],
 };
-const DOOR = /^(index|session\.(module|module-definition|providers|service))\.ts$/;
+const DOOR =
+  /^(index|session\.(module|module-definition|providers|feature-providers|service|event-work))\.ts$/;
+/** What loads packages that only gateways need, and so nobody else may load. */
+const OF_GATEWAYS = /^sockets\/(ws-[\w-]+|[\w-]+\.adapter)\.ts$/;
 const WRITERS = /^core\/session-(manager|reader|writer|handover|ending|index)\.ts$/;
 const VERBS = ['create', 'save', 'touch', 'delete', 'admit', 'replace', 'endIn'];
 
@@ -119,6 +124,8 @@ function inspectAnew(file: string, text: string): Inspection {
 function forbiddenImports(file: string, imports: readonly Import[], files: Sources): string[] {
   return imports.flatMap(({ to, typeOnly }) => {
     if (to in files) {
+      if (OF_GATEWAYS.test(to) && !OF_GATEWAYS.test(file))
+        return [`${file} loads packages of gateways by ${to}`];
       if (/(^|\/)index\.ts$/.test(to))
         return file.endsWith('index.ts') ? [] : [`${file} imports ${to}`];
       return mayImport(file, to) ? [] : [`${file} must not import ${to}`];
@@ -128,6 +135,8 @@ function forbiddenImports(file: string, imports: readonly Import[], files: Sourc
       return [`${file} imports ${to}, which is not there`];
     if (/^(core\/|session\.constants)/.test(file) && !builtin)
       return [`${file} imports package ${to}`];
+    const ofGateways = /^(@nestjs\/(websockets|platform-)|socket\.io|ws$)/.test(to);
+    if (ofGateways && !OF_GATEWAYS.test(file)) return [`${file} loads packages of gateways`];
     const driver = to === 'ioredis' && !typeOnly && !file.startsWith('stores/redis/');
     return driver ? [`${file} loads the driver`] : [];
   });
@@ -337,6 +346,24 @@ describe('the house', () => {
       'http/x.ts',
       'const now = Date.now;',
       'http/x.ts reads the time',
+    ],
+    [
+      'sockets know no options',
+      'sockets/x.ts',
+      "import '../options/schema-validation.js';",
+      'sockets/x.ts must not import options/schema-validation.ts',
+    ],
+    [
+      'packages of gateways are loaded for gateways only',
+      'sockets/x.ts',
+      "import { WsException } from '@nestjs/websockets';",
+      'sockets/x.ts loads packages of gateways',
+    ],
+    [
+      'nor are they by way of others, not even by the door',
+      'session.x.ts',
+      "import './sockets/session-ws.adapter.js';",
+      'session.x.ts loads packages of gateways by sockets/session-ws.adapter.ts',
     ],
     ['files are short', 'core/x.ts', 'export {};\n'.repeat(351), 'core/x.ts has 351 lines'],
     ['nobody prints', 'session.module.ts', "console.log('x');", 'session.module.ts prints'],

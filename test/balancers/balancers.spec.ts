@@ -1,9 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { request } from 'node:https';
+import { WebSocket } from 'ws';
 import { inParallel, until } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { LoadBalancer } from '../support/load-balancer.js';
-import { readsOf } from '../support/redis-reads.js';
+import { SessionReads } from '../support/redis-reads.js';
+import { IO } from '../support/socket-clients.js';
 import { ALICE, configurations, shares, Shopper, ThreeNodes } from './three-nodes.js';
 
 /** What is the same for requests that meet the same node. */
@@ -149,11 +151,11 @@ describe('three nodes, with every configuration of docs/deployment.md in front',
     async (name) => {
       const browser = await visitor(name);
       const [home = ''] = await met(name, browser);
-      const reads = await readsOf(nodes.look);
+      const reads = await SessionReads.watch(nodes.look);
       const reading = browser.get('/slow?ms=1500');
       const writing = browser.post('/notes/twice?delay=1500', { json: { value: 1 } });
-      const both = async () => (await readsOf(nodes.look)) >= reads + 2;
-      await until('both are in their handlers', both);
+      await until('both are in their handlers', () => reads.count >= 2);
+      reads.stop();
       await nodes.end(home, 'SIGKILL');
       expect((await reading).status).toBe(200);
       expect((await writing).status).toBe(502);
@@ -162,6 +164,27 @@ describe('three nodes, with every configuration of docs/deployment.md in front',
       await restart(home);
     },
   );
+
+  it.each(Object.keys(WAYS))('%s lets streams and sockets through, as they come', async (name) => {
+    const browser = open(name);
+    await browser.post('/auth/login', { json: ALICE });
+    const { port } = at(name);
+    const { cookieHeader: cookie } = browser;
+    const abort = new AbortController();
+    const { signal } = abort;
+    const events = await fetch(`http://127.0.0.1:${port}/events`, { headers: { cookie }, signal });
+    const socket = await IO.open(port, { headers: { cookie, origin: `http://127.0.0.1:${port}` } });
+    try {
+      expect(await socket.ask('cart')).toEqual({ items: [] });
+      const [told, streamed] = [socket.next('cart'), readUntil('event: modified', events)];
+      await browser.post('/cart/items', { json: { sku: 'mug', qty: 1 } });
+      expect(await told).toEqual({ items: [{ sku: 'mug', qty: 1 }] });
+      expect(await streamed).toContain('"items":1');
+    } finally {
+      await socket.close();
+      abort.abort();
+    }
+  });
 
   it.each(['round-robin.nginx.conf', 'round-robin.haproxy.cfg'])(
     '%s ends TLS, and its word on the client is believed',
@@ -180,6 +203,8 @@ describe('three nodes, with every configuration of docs/deployment.md in front',
       expect(devices.text).not.toContain('203.0.113.9');
       const stranger = { ...headers, origin: 'https://elsewhere.example' };
       expect((await overTls(tlsPort, '/auth/login', stranger, ALICE)).status).toBe(403);
+      expect(await socketOverTls(tlsPort, headers)).toBe(101);
+      expect(await socketOverTls(tlsPort, stranger)).toBe(403);
     },
   );
 
@@ -218,6 +243,31 @@ interface TlsAnswer {
   readonly status: number;
   readonly cookies: readonly string[];
   readonly text: string;
+}
+
+/** Reads of a stream until the chunk in which something comes. */
+async function readUntil(text: string, { body }: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  for await (const chunk of body as AsyncIterable<Uint8Array>) {
+    const read = decoder.decode(chunk);
+    if (read.includes(text)) return read;
+  }
+  throw new Error(`the stream ended without ${text}`);
+}
+
+/** How a handshake of socket.io is answered. */
+function socketOverTls(port: number, headers: Record<string, string>): Promise<number> {
+  const address = `wss://127.0.0.1:${port}/socket.io/?EIO=4&transport=websocket`;
+  const socket = new WebSocket(address, { headers, rejectUnauthorized: false });
+  return new Promise((resolve, reject) => {
+    const done = (status = 0) => {
+      resolve(status);
+      socket.terminate();
+    };
+    socket.on('open', () => done(101));
+    socket.on('unexpected-response', (_, { statusCode }) => done(statusCode));
+    socket.on('error', reject);
+  });
 }
 
 /** Over TLS, with a certificate that only this test run knows. */

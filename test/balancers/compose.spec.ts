@@ -143,7 +143,7 @@ describe('sample/docker-compose.yml', () => {
             'min-replicas-to-write': profile === 'sentinel' ? '1' : '0',
           });
         }
-        const stored = all.filter(({ role, keys }) => role === 'master' && keys > 0);
+        const stored = all.filter(({ role, records }) => role === 'master' && records > 0);
         expect(stored).toHaveLength(1);
 
         // A replica that has nothing yet cannot take over.
@@ -179,7 +179,7 @@ async function factsOf(name: string, port: number) {
   const told: Record<string, string> = {};
   for (const one of names) told[one] = ((await client.config('GET', one)) as string[])[1]!;
   const role = /role:(\w+)/.exec(await client.info('replication'))?.[1] ?? '';
-  const keys = await client.dbsize();
+  const [, records] = await client.scan('0', 'MATCH', '*}:s:*', 'COUNT', 1_000);
   client.disconnect();
-  return { name, role, keys, settings: told };
+  return { name, role, records: records.length, settings: told };
 }

@@ -38,8 +38,10 @@ afterAll(async () => {
 describe.each(STACKS)('the packed package with $name', ({ nest, ioredis }) => {
   let project: string;
 
+  let dependencies: Record<string, string>;
+
   beforeAll(async () => {
-    project = await install(`nest${nest}`, {
+    dependencies = {
       'nestjs-distributed-session': `file:${tarball}`,
       '@nestjs/common': `^${nest}`,
       '@nestjs/core': `^${nest}`,
@@ -49,7 +51,8 @@ describe.each(STACKS)('the packed package with $name', ({ nest, ioredis }) => {
       ioredis: `^${ioredis}`,
       'reflect-metadata': '^0.2.2',
       rxjs: '^7.8.2',
-    });
+    };
+    project = await install(`nest${nest}`, dependencies);
     cpSync(join(import.meta.dirname, 'consumer'), project, { recursive: true });
   }, 300_000);
 
@@ -70,6 +73,17 @@ describe.each(STACKS)('the packed package with $name', ({ nest, ioredis }) => {
     });
     expect(stdout).toContain('done');
   });
+
+  it('serves sockets, with the packages that those need', async () => {
+    const platforms = ['websockets', 'platform-ws', 'platform-socket.io'];
+    const further = Object.fromEntries(platforms.map((one) => [`@nestjs/${one}`, `^${nest}`]));
+    const own = await install(`sockets${nest}`, { ...dependencies, ...further });
+    cpSync(join(import.meta.dirname, 'consumer'), own, { recursive: true });
+    const binary = join(folder, 'nodes', 'node_modules', 'node24', 'bin', 'node');
+    const env = { ...process.env, REDIS_URL: redis.url, NODE_OPTIONS: '' };
+    const { stdout } = await run(binary, ['sockets.mjs'], { cwd: own, env, timeout: 60_000 });
+    expect(stdout).toContain('done');
+  }, 300_000);
 });
 
 /** A project of its own, with these dependencies from the registry. */

@@ -28,6 +28,8 @@ import { toHttpException } from '../../lib/http/session-http.exception.js';
 import { resolveSessionOptions } from '../../lib/options/resolve-session-options.js';
 import { createRedis } from '../../lib/stores/redis/redis-client.js';
 import { RedisKeys } from '../../lib/stores/redis/redis-keys.js';
+import { SESSION_EVENT_TYPES } from '../../lib/core/session.events.js';
+import { completeEvents } from '../../lib/options/session-events.options.js';
 import * as scripts from '../../lib/stores/redis/redis-scripts.js';
 import { until } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
@@ -158,6 +160,31 @@ describe('the README', () => {
       const key = codeIn(option)[0] as string;
       const value = (inForce as Record<string, unknown>)[key];
       expect({ option, default: defaultOf(said, type) }).toEqual({ option, default: value });
+    }
+  });
+
+  it('and the page on events have every event with its reasons, and every option', () => {
+    const { text } = pageAt('docs/events.md');
+    const rows = tableRows(text, 'events');
+    expect(rows.map(([type]) => codeIn(type!)[0])).toEqual([...SESSION_EVENT_TYPES]);
+    const named = rows.flatMap(([type, , reasons]) =>
+      type === '`rejected`' ? [] : codeIn(reasons!),
+    );
+    const declared = literalsOfUnion('lib/core/session.events.ts', 'SessionEventReason');
+    const ofRejections = literalsOfUnion('lib/core/rejection.ts', 'RejectionReason');
+    expect(sorted(new Set([...named, ...ofRejections]))).toEqual(
+      sorted(new Set([...declared, ...ofRejections])),
+    );
+    const options = tableRows(text, 'SessionEventsOptions');
+    const documented = options.map(([option, type]) => [codeIn(option!)[0], codeIn(type!)[0]]);
+    const members = membersOfInterface(
+      'lib/options/session-events.options.ts',
+      'SessionEventsOptions',
+    );
+    expect(documented).toEqual([...members]);
+    const inForce: Record<string, unknown> = { ...completeEvents(true) };
+    for (const [option = '', type = '', said = ''] of options) {
+      expect(defaultOf(said, type)).toEqual(inForce[codeIn(option)[0] as string]);
     }
   });
 

@@ -55,7 +55,7 @@ export function literalsOfUnion(path: string, name: string): string[] {
   const aliases = sourceOf(path).statements.filter(ts.isTypeAliasDeclaration);
   const type = aliases.find((it) => it.name.text === name)?.type;
   if (!type || !ts.isUnionTypeNode(type)) throw new Error(`${path} has no union ${name}`);
-  return type.types.map((it) => it.getText().slice(1, -1));
+  return type.types.filter(ts.isLiteralTypeNode).map((it) => it.getText().slice(1, -1));
 }
 
 /** Classes by the `code` that they give their instances. */

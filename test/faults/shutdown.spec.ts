@@ -11,7 +11,7 @@ import { AppProcess } from '../support/app-process.js';
 import { HttpClient } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisProxy, type Link } from '../support/redis-proxy.js';
-import { readsOf } from '../support/redis-reads.js';
+import { SessionReads } from '../support/redis-reads.js';
 import { RedisServer } from '../support/redis-server.js';
 import { atMost } from '../support/fault-record.js';
 
@@ -66,17 +66,15 @@ describe.each(ADAPTERS)('an application that is told to end, on %s', (adapter) =
     await inParallel(IN_FLIGHT, 10, (i) =>
       visitors[i]!.post('/notes/before', { json: { value: i } }),
     );
-    const reads = await readsOf(look);
+    const reads = await SessionReads.watch(look);
     let answered = 0;
     const running = visitors.map(async (visitor, i) => {
       const answer = await visitor.post('/notes/last?delay=1500', { json: { value: i } });
       answered++;
       return answer.status;
     });
-    await until(
-      'all are in their handlers',
-      async () => (await readsOf(look)) >= reads + IN_FLIGHT,
-    );
+    await until('all are in their handlers', () => reads.count >= IN_FLIGHT);
+    reads.stop();
 
     const since = performance.now();
     const ended = app.stop();

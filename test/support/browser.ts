@@ -1,4 +1,10 @@
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import {
+  chromium,
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  type Page,
+} from 'playwright-core';
 import { findBinary } from './redis-server.js';
 
 /** Chromium as it is installed, `undefined` if it is not. */
@@ -39,20 +45,57 @@ export class Visitor {
   ) {}
 
   static async open(browser: Browser, options: BrowserContextOptions = {}): Promise<Visitor> {
-    const page = await (await browser.newContext(options)).newPage();
     const complaints: string[] = [];
-    page.setDefaultTimeout(10_000);
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(`uncaught: ${error.message}`));
-    page.on('requestfailed', (request) =>
-      complaints.push(`failed: ${request.url()} ${request.failure()?.errorText}`),
-    );
+    const page = await openTab(await browser.newContext(options), complaints);
     return new Visitor(page, complaints);
+  }
+
+  /** Another tab of the same browser. */
+  tab(): Promise<Page> {
+    return openTab(this.page.context(), this.complaints);
   }
 
   close(): Promise<void> {
     return this.page.context().close();
   }
 }
+
+async function openTab(context: BrowserContext, complaints: string[]): Promise<Page> {
+  const page = await context.newPage();
+  page.setDefaultTimeout(10_000);
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => complaints.push(`uncaught: ${error.message}`));
+  page.on('requestfailed', (request) => {
+    const failure = request.failure()?.errorText;
+    // A stream that the page itself has closed, or has left behind.
+    if (request.resourceType() === 'eventsource' && failure === 'net::ERR_ABORTED') return;
+    complaints.push(`failed: ${request.url()} ${failure}`);
+  });
+  return page;
+}
+
+/** Runs in the page: visible texts with less contrast than WCAG 2.2 AA asks for (4.5:1). */
+export const FAINT_TEXTS = `(() => {
+  const channels = (color) => (color.match(/[\\d.]+/g) ?? []).map(Number);
+  const luminance = (color) => {
+    const [r, g, b] = channels(color).map((value) => {
+      const c = value / 255;
+      return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (node) => {
+    const { backgroundColor } = getComputedStyle(node);
+    const transparent = channels(backgroundColor)[3] === 0;
+    return transparent && node.parentElement ? behind(node.parentElement) : backgroundColor;
+  };
+  const contrast = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  return [...document.querySelectorAll('body *')]
+    .filter((node) => node.checkVisibility())
+    .filter((node) => [...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+    .map((node) => [node, contrast(luminance(getComputedStyle(node).color), luminance(behind(node)))])
+    .filter(([, ratio]) => ratio < 4.5)
+    .map(([node, ratio]) => node.textContent.trim() + ': ' + ratio.toFixed(1));
+})()`;

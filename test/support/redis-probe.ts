@@ -1,6 +1,7 @@
 import { Cluster, type Redis } from 'ioredis';
 import type { RedisServer } from './redis-server.js';
 import type { RedisUnderTest } from './redis-under-test.js';
+import { inParallel } from './app.js';
 import { expectNoIds } from './secrets.js';
 
 /** A command as Redis received it. */
@@ -89,7 +90,7 @@ export class RedisProbe {
     return this.#lines;
   }
 
-  /** All strings by their keys. */
+  /** All strings by their keys, and what is told of sessions: hashes and streams. */
   async dump(pattern = '*'): Promise<Map<string, string>> {
     const found = new Map<string, string>();
     await this.#each(async (node) => {
@@ -101,6 +102,10 @@ export class RedisProbe {
           const value = values[i]?.[1];
           if (typeof value === 'string') found.set(key, value);
         });
+        for (const key of keys.filter((one) => /:[ne]$/.test(one))) {
+          const told = key.endsWith('n') ? node.hgetall(key) : node.xrange(key, '-', '+');
+          found.set(key, JSON.stringify(await told));
+        }
       }
     });
     return found;
@@ -123,6 +128,19 @@ export class RedisProbe {
   /** How many keys there are. */
   async size(): Promise<number> {
     return (await this.#each((node) => node.dbsize())).reduce((sum, size) => sum + size, 0);
+  }
+
+  /** Lets sessions end one after the other, from and until so many milliseconds from now. */
+  async endOver(handles: readonly string[], from: number, until: number): Promise<void> {
+    const step = (until - from) / handles.length;
+    const now = Date.now();
+    await inParallel(handles.length, 500, async (i) => {
+      const handle = handles[i] as string;
+      const at = Math.round(now + from + i * step);
+      const bucket = `{sess:${handle.slice(0, 2)}}`;
+      await this.client.pexpireat(`${bucket}:s:${handle}`, at);
+      await this.client.zadd(`${bucket}:x`, at, handle);
+    });
   }
 
   /** Deletes everything. */
@@ -192,9 +210,17 @@ const clientsOf = async (node: Redis): Promise<string[]> =>
     .trim()
     .split('\n');
 
-/** Of this probe, of a client that greets the server, or now and then of a store: not of a request. */
+/** Of this probe, of a client that greets the server, or what nodes do now and then: not of a request. */
 function isOwn(name: string, args: readonly string[]): boolean {
   if (name === 'echo' && args[0]?.startsWith('probe-')) return true;
+  if (isOfEvents(name, args)) return true;
   const names = ['hello', 'client', 'info', 'monitor', 'select', 'auth', 'cluster', 'time'];
   return names.includes(name);
+}
+
+/** Who holds a lease, who has ended by time, and reading for handlers what was told: nobody asks for it. */
+function isOfEvents(name: string, args: readonly string[]): boolean {
+  const key = (name === 'evalsha' || name === 'eval' ? args[2] : args[0]) ?? '';
+  const isRecall = args.length === 5 && key.endsWith('}:e');
+  return isRecall || /:lease\}:|\}:x$|\}:h:/.test(key);
 }

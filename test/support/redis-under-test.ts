@@ -5,7 +5,7 @@ import * as scripts from '../../lib/stores/redis/redis-scripts.js';
 import { RedisCluster } from './redis-cluster.js';
 import { RedisSentinel } from './redis-sentinel.js';
 import { RedisServer } from './redis-server.js';
-import { documentedUser, withPrefixes } from './redis-user.js';
+import { documentedForEvents, documentedUser, withPrefixes } from './redis-user.js';
 
 /** What an application is told, as long as it makes its own connection. */
 export type RedisConnection = Extract<SessionModuleOptions['redis'], string | { url?: string }>;
@@ -29,10 +29,15 @@ const TOPOLOGIES = {
   standalone: (args: readonly string[]) => RedisServer.start(args),
   tls: (args: readonly string[]) => RedisServer.start(args, { tls: true }),
   acl: (args: readonly string[], prefixes: readonly string[]) =>
-    RedisServer.start(args, { user: withPrefixes(documentedUser(), prefixes) }),
+    RedisServer.start(args, { user: withPrefixes(userWithEvents(), prefixes) }),
   sentinel: (args: readonly string[]) => RedisSentinel.start({ args }),
   cluster: (args: readonly string[]) => RedisCluster.start(3, { args }),
 };
+
+function userWithEvents() {
+  const user = documentedUser();
+  return { ...user, rules: [...user.rules, ...documentedForEvents(), '&sess:*'] };
+}
 
 /** What Redis is in this run. */
 export const TOPOLOGY = (process.env.REDIS_TOPOLOGY ?? 'standalone') as keyof typeof TOPOLOGIES;
@@ -40,9 +45,14 @@ if (!(TOPOLOGY in TOPOLOGIES)) {
   throw new Error(`REDIS_TOPOLOGY is one of ${Object.keys(TOPOLOGIES).join(', ')}`);
 }
 
-/** A run that goes through the topologies has a part of the trials that look for races. */
-export const trialsOf = (all: number): number =>
-  process.env.REDIS_TOPOLOGY === undefined ? all : Math.ceil(all / 5);
+/**
+ * How many of the trials that look for races a run has: all; of one that goes through the topologies a fifth,
+ * of one with `TRIALS=0.5` half.
+ */
+export const trialsOf = (all: number): number => {
+  const part = Number(process.env.TRIALS ?? (process.env.REDIS_TOPOLOGY === undefined ? 1 : 0.2));
+  return Math.ceil(all * part);
+};
 
 /** Forms in seconds, so one serves a whole file. */
 const SLOW = TOPOLOGY === 'sentinel' || TOPOLOGY === 'cluster';
@@ -75,7 +85,10 @@ export async function startRedis(options: StartRedisOptions = {}): Promise<Redis
 async function readied(redis: RedisUnderTest): Promise<RedisUnderTest> {
   for (const master of await redis.currentMasters()) {
     const client = master.connect();
-    for (const { source } of Object.values(scripts)) await client.script('LOAD', source);
+    for (const { source, telling } of Object.values(scripts)) {
+      await client.script('LOAD', source);
+      if (telling) await client.script('LOAD', telling.source);
+    }
     client.disconnect();
   }
   return redis;

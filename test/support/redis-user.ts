@@ -26,6 +26,13 @@ export function documentedUser(program = 'redis-cli'): RedisUser {
   return { username, password, rules };
 }
 
+/** What it needs besides to tell of events; in a Cluster as well. */
+export function documentedForEvents(): readonly string[] {
+  const [, alone = '', inCluster = ''] =
+    /With `events` it needs `(.*?)` besides, and in a Cluster `(.*?)` as well/.exec(page()) ?? [];
+  return [alone, inCluster].join(' ').split(' ');
+}
+
 /** What it needs in a Cluster besides. */
 export function documentedInCluster(): readonly string[] {
   return (/In a Cluster it needs `(.*?)` besides/.exec(page())?.[1] ?? '').split(' ');
@@ -34,8 +41,9 @@ export function documentedInCluster(): readonly string[] {
 /** The same, with the keys of further prefixes, as the page says for them. */
 export function withPrefixes(user: RedisUser, prefixes: readonly string[]): RedisUser {
   const keys = prefixes.map((prefix) => `~{${prefix}:*`);
+  const channels = prefixes.map((prefix) => `&${prefix}:events`);
   const rules = user.rules.flatMap((rule) => (rule === 'resetchannels' ? [...keys, rule] : [rule]));
-  return { ...user, rules };
+  return { ...user, rules: [...rules, ...channels] };
 }
 
 /** As clients take it. */

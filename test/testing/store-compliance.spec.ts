@@ -80,6 +80,81 @@ const defects: Record<string, [store: (clock: FakeClock) => SessionStore, object
       })(clock, SMALL),
     /idle window/,
   ],
+  'tells of saves that were not made': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override save(handle: string, value: string, { news, ...options }: SaveOptions) {
+          this.news.changed(handle, news);
+          return super.save(handle, value, options);
+        }
+      })(clock, SMALL),
+    /tells of a save, once/,
+  ],
+  'forgets whom its news are about': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override create(handle: string, value: string, options: CreateOptions) {
+          const news = options.news && { ...options.news, notice: undefined };
+          return super.create(handle, value, { ...options, news });
+        }
+      })(clock, SMALL),
+    /tells of an end/,
+  ],
+  'tells what is not complete': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override create(handle: string, value: string, options: CreateOptions) {
+          const news = options.news && { ...options.news, kind: undefined };
+          return super.create(handle, value, { ...options, news });
+        }
+      })(clock, SMALL),
+    /the step that completes it/,
+  ],
+  'says nothing of who gives way': [
+    (clock) =>
+      new (class extends MemorySessionStore {
+        override admit(handle: string, value: string, options: AdmitOptions) {
+          const news = options.news && { ...options.news, gaveWay: undefined };
+          return super.admit(handle, value, { ...options, news });
+        }
+      })(clock, SMALL),
+    /give way/,
+  ],
+  'forgets sessions that nobody asks for any more': [
+    (clock) => {
+      const store = new MemorySessionStore(clock, SMALL);
+      store.news.sweep = async () => ({ ended: 0, more: false });
+      return store;
+    },
+    /over by time/,
+  ],
+  'remembers nothing of what it told': [
+    (clock) => {
+      const store = new MemorySessionStore(clock, SMALL);
+      store.news.recall = async () => [];
+      return store;
+    },
+    /remembers what was told/,
+  ],
+  'does not keep texts from one another': [
+    (clock) => {
+      const store = new MemorySessionStore(clock, SMALL);
+      const call = store.news.call.bind(store.news);
+      store.news.call = (bucket, text) => call(bucket, text.split('\n')[0] ?? '');
+      return store;
+    },
+    /sends texts/,
+  ],
+  'goes back': [
+    (clock) => {
+      const store = new MemorySessionStore(clock, SMALL);
+      const progress = new Map<string, string>();
+      store.news.advance = async (bucket, group, at) => void progress.set(bucket + group, at);
+      store.news.progress = async (bucket, group) => progress.get(bucket + group);
+      return store;
+    },
+    /never goes back/,
+  ],
   'forgets to leave places': [
     (clock) =>
       new (class extends MemorySessionStore {
