@@ -4,7 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 
-const MEASURES_TIME = /^test\/(faults|balancers|topologies|sample|stores\/places|attacks\/.*browser)/;
+const MEASURES_TIME = new RegExp(
+  JSON.parse(readFileSync(new URL('measures-time.json', import.meta.url), 'utf8')),
+);
 
 const [file] = process.argv.slice(2);
 const { testResults } = JSON.parse(readFileSync(file, 'utf8'));
