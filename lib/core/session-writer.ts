@@ -84,19 +84,33 @@ export class SessionWriter {
   }
 
   async #commit(state: SessionState, plan: CommitPlan, options: SaveSessionOptions) {
-    if (await this.#round(state, plan, options)) return;
-    const handle = state.record ? state.storedHandle : state.handle;
-    await this.#inTurn(handle, async (latest) => {
-      if (latest && state.record && isNewer(latest, state.record)) state.adopt(latest);
-      for (let round = 1; round < COMMIT_ROUNDS; round++) {
-        // At once: what the lost round found is the newest state only now; who waits loses again.
-        if (await this.#round(state, state.plan(), options)) {
-          return state.storedHandle === handle ? state.record : undefined;
+    const turnOf = () => (state.record ? state.storedHandle : state.handle);
+    // Who came later does not overtake those that have lost a round, unless nothing could make it lose one.
+    const waits = plan !== 'delete' && !options.ifUnchanged && this.#turns.has(turnOf());
+    if (!waits && (await this.#round(state, plan, options))) return;
+    for (let round = 1, written = false; !written;) {
+      // Its id may be renewed by somebody else at any round: there, others wait for their turn as well.
+      const handle = turnOf();
+      await this.#inTurn(handle, async (latest) => {
+        if (latest && state.record && isNewer(latest, state.record)) state.adopt(latest);
+        while (!written && turnOf() === handle) {
+          if (round++ === COMMIT_ROUNDS) throw new SessionConflictError();
+          // At once: what the lost round found is the newest state only now; who waits loses again.
+          written = await this.#round(state, state.plan(), options);
+          if (!written && round > ROUNDS_AT_ONCE) await this.#outOfStep(state, options);
         }
-        if (round >= ROUNDS_AT_ONCE) await delay(Math.random() * 10);
-      }
-      throw new SessionConflictError();
-    });
+        return written && state.storedHandle === handle ? state.record : undefined;
+      });
+    }
+  }
+
+  /** Waits for a moment that no other node can know, and looks what has become of the session meanwhile. */
+  async #outOfStep(state: SessionState, options: SaveSessionOptions): Promise<void> {
+    await delay(Math.random() * 10);
+    if (!state.record) return;
+    const loaded = await this.parts.store.load(state.storedHandle);
+    if (loaded) await this.#meetConflict(state, loaded.value, options);
+    else this.#meetGone(state);
   }
 
   /** One attempt to write; `false` if it must be tried again on the state that it found. */
