@@ -120,11 +120,20 @@ export class RedisServer extends RedisProcess implements RedisUnderTest {
     args: readonly string[] = [],
     options: RedisServerOptions = {},
   ): Promise<RedisServer> {
-    let port = await freePort();
-    while (options.reachableByBus && port > 55_000) port = await freePort();
-    const server = new RedisServer(port, args, options);
-    await server.run();
-    return server;
+    for (let attempt = 1; ; attempt++) {
+      let port = await freePort();
+      while (options.reachableByBus && port > 55_000) port = await freePort();
+      const server = new RedisServer(port, args, options);
+      try {
+        await server.run();
+        return server;
+      } catch (error) {
+        // Its port, or that of the bus, was taken by somebody else meanwhile; or it does not start at all.
+        const hasEnded = !server.isRunning;
+        await server.stop().catch(() => undefined);
+        if (!hasEnded || attempt === 5) throw error;
+      }
+    }
   }
 
   readonly servers: readonly RedisServer[] = [this];
