@@ -9,6 +9,7 @@ export { getSessionServiceToken, SESSION_STORE } from './session.constants.js';
 export {
   Accounts,
   AllowAnonymous,
+  Consistency,
   InjectSessionService,
   InjectSessionStore,
   OnStoreFailure,
@@ -96,6 +97,13 @@ export type {
   TransportRequest,
   TransportResponse,
 } from './core/session-id-transport.interface.js';
+export type { SessionConsistency } from './core/consistency.js';
+export type {
+  CopyKeeper,
+  FollowedSessionStore,
+  Following,
+} from './core/followed-store.interface.js';
+export type { NearCacheFigures } from './core/near-cache-figures.js';
 export type { OutageCounters } from './core/outage-counters.js';
 export type { StoreFailurePolicy } from './core/store-failure.js';
 export {
@@ -103,9 +111,12 @@ export {
   type Admission,
   type CreateOptions,
   type EndedInPlace,
+  type FollowOptions,
   type IndexedSessionStore,
   type LoadedValue,
   type LoadOptions,
+  type NearRead,
+  type SessionCopy,
   type OnLimit,
   type PlacedValue,
   type PlaceLimit,
@@ -156,6 +167,7 @@ export type {
   TimeoutPreset,
   TransportName,
 } from './options/session-module.options.js';
+export type { SessionNearCacheOptions } from './options/near-cache.options.js';
 export type { SessionEventsOptions } from './options/session-events.options.js';
 export type {
   SessionBindingOptions,

@@ -9,6 +9,7 @@ export const getSessionServiceToken = (name: string): symbol =>
 export const SESSION_STORE = Symbol.for('nestjs-distributed-session/store');
 
 export const ALLOW_ANONYMOUS = 'nestjs-distributed-session/allow-anonymous';
+export const CONSISTENCY = 'nestjs-distributed-session/consistency';
 export const LOGOUT = 'nestjs-distributed-session/logout';
 export const ON_STORE_FAILURE = 'nestjs-distributed-session/on-store-failure';
 export const ON_SESSION_EVENT = 'nestjs-distributed-session/on-event';

@@ -19,6 +19,7 @@ import { SessionEvents } from './events/session-events.js';
 import type { ResolvedSessionOptions } from './options/resolve-session-options.js';
 import type { ResolvedEventsOptions } from './options/session-events.options.js';
 import { SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
+import { NearCaches } from './session.near-caches.js';
 
 /** What goes on beside requests while sessions are told of: sweeping, and calling handlers. */
 @Injectable()
@@ -34,19 +35,30 @@ export class EventWork implements OnModuleInit, OnApplicationBootstrap, BeforeAp
     @Inject(SESSION_STORE) private readonly store: SessionStore,
     @Inject(SessionManager) private readonly manager: SessionManager,
     @Inject(SessionEvents) private readonly events: SessionEvents,
+    @Inject(NearCaches) private readonly nearCaches: NearCaches,
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
     @Inject(MetadataScanner) private readonly scanner: MetadataScanner,
   ) {}
 
-  /** Hears what a store tells of sessions, if they have it told. */
+  /** Hears what a store tells of sessions, for who listens and for copies of them. */
   async listenTo(
-    { events: options }: ResolvedSessionOptions,
+    options: ResolvedSessionOptions,
+    store: SessionStore,
+    manager: SessionManager,
+    name?: string,
+  ): Promise<void> {
+    if (options.events) await this.#listen(options.events, store, manager, name);
+    await this.nearCaches.follow(options, store, this.events, name);
+  }
+
+  async #listen(
+    options: ResolvedEventsOptions,
     store: SessionStore,
     manager: SessionManager,
     name?: string,
   ): Promise<void> {
     const { news } = manager;
-    if (!options || !news) return;
+    if (!news) return;
     const whereIs = (handle: string) => manager.whereIs(handle);
     const { retention } = options;
     const source = { name, store: (store as TellingSessionStore).news, news, whereIs, retention };

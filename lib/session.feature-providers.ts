@@ -22,6 +22,7 @@ import {
   SESSION_STORE,
 } from './session.constants.js';
 import { EventWork } from './session.event-work.js';
+import { NearCaches } from './session.near-caches.js';
 import { createGuard, createLane, createManager, logger, openStore } from './session.providers.js';
 import { SessionService } from './session.service.js';
 import { StoreGuard } from './stores/guard/store-guard.js';
@@ -46,9 +47,10 @@ export const featureProviders = (
         guard: StoreGuard,
         events: SessionEvents,
         work: EventWork,
+        nearCaches: NearCaches,
         own: SessionFeatureOptions,
         given?: SessionModuleOptions,
-      ) => openFeature(name, own, { host, main, store, guard, events, work, given }),
+      ) => openFeature(name, own, { host, main, store, guard, events, work, nearCaches, given }),
       inject: [
         SessionHost,
         SESSION_OPTIONS,
@@ -56,6 +58,7 @@ export const featureProviders = (
         StoreGuard,
         SessionEvents,
         EventWork,
+        NearCaches,
         featureOptions,
         { token: SESSION_MODULE_OPTIONS, optional: true },
       ],
@@ -81,13 +84,14 @@ interface Root {
   readonly guard: StoreGuard;
   readonly events: SessionEvents;
   readonly work: EventWork;
+  readonly nearCaches: NearCaches;
   readonly given?: SessionModuleOptions | undefined;
 }
 
 async function openFeature(
   name: string,
   options: SessionFeatureOptions,
-  { host, main, store, guard: shared, events: hearing, work, given }: Root,
+  { host, main, store, guard: shared, events: hearing, work, nearCaches, given }: Root,
 ): Promise<SessionFeature> {
   const keyPrefix = options.keyPrefix ?? `${main.keyPrefix}.${name}`;
   const ownStore = options.redis !== undefined || options.store !== undefined;
@@ -109,7 +113,11 @@ async function openFeature(
   );
   const opened = await openStore(resolved);
   const guard = ownStore ? createGuard(resolved) : shared;
-  const manager = createManager(resolved, { store: opened, guard, events: hearing }, name);
+  const manager = createManager(
+    resolved,
+    { store: opened, guard, events: hearing, nearCaches },
+    name,
+  );
   try {
     host.add(createLane(resolved, manager, name), ownStore ? undefined : keyPrefix);
   } catch (error) {

@@ -35,6 +35,7 @@ import {
 } from './session.constants.js';
 import { EventWork } from './session.event-work.js';
 import { ConfigurableModuleClass, type ASYNC_OPTIONS_TYPE } from './session.module-definition.js';
+import { NearCaches } from './session.near-caches.js';
 import { featureProviders } from './session.feature-providers.js';
 import { sessionProviders } from './session.providers.js';
 import { SessionService } from './session.service.js';
@@ -95,6 +96,7 @@ export class SessionModule
     @Inject(SESSION_OPTIONS) private readonly options: ResolvedSessionOptions,
     @Inject(SESSION_STORE) private readonly store: SessionStore,
     @Inject(StoreGuard) private readonly guard: StoreGuard,
+    @Inject(NearCaches) private readonly nearCaches: NearCaches,
   ) {
     super();
     // Now, not when the application starts: middleware that main.ts adds comes after the session's.
@@ -184,6 +186,7 @@ export class SessionModule
   /** Requests that are still running finish before this: they can commit. */
   async onApplicationShutdown(): Promise<void> {
     this.guard.retries.close();
+    await this.nearCaches.settled();
     await this.store.close?.();
   }
 

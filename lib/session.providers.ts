@@ -34,6 +34,7 @@ import { Keyring } from './security/keyring.js';
 import { HmacSessionIdSigner } from './security/session-id.signer.js';
 import { SESSION_MODULE_OPTIONS, SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
 import { EventWork } from './session.event-work.js';
+import { NearCaches } from './session.near-caches.js';
 import { SessionService } from './session.service.js';
 import { SessionSockets } from './sockets/session-sockets.js';
 import { SocketHost } from './sockets/socket-host.js';
@@ -53,6 +54,7 @@ export const sessionProviders: Provider[] = [
   { provide: SESSION_STORE, useFactory: openStore, inject: [SESSION_OPTIONS] },
   { provide: StoreGuard, useFactory: createGuard, inject: [SESSION_OPTIONS] },
   SessionEvents,
+  NearCaches,
   {
     provide: SessionManager,
     useFactory: (
@@ -60,8 +62,9 @@ export const sessionProviders: Provider[] = [
       store: SessionStore,
       guard: StoreGuard,
       events: SessionEvents,
-    ) => createManager(options, { store, guard, events }),
-    inject: [SESSION_OPTIONS, SESSION_STORE, StoreGuard, SessionEvents],
+      nearCaches: NearCaches,
+    ) => createManager(options, { store, guard, events, nearCaches }),
+    inject: [SESSION_OPTIONS, SESSION_STORE, StoreGuard, SessionEvents, NearCaches],
   },
   EventWork,
   { provide: SessionHost, useFactory: createHost, inject: [SESSION_OPTIONS, SessionManager] },
@@ -89,6 +92,7 @@ export async function openStore(options: ResolvedSessionOptions): Promise<Sessio
     bootWithoutStore: options.bootWithoutStore,
     durability: options.durability,
     retention: options.events?.retention,
+    ownConnection: options.nearCache !== undefined,
     now: () => options.clock.now(),
     onTrouble: (message) => logger.warn(message),
     onFacts: (message) => logger.log(message),
@@ -110,11 +114,12 @@ interface Backend {
   readonly store: SessionStore;
   readonly guard: StoreGuard;
   readonly events: SessionEvents;
+  readonly nearCaches: NearCaches;
 }
 
 export function createManager(
   options: ResolvedSessionOptions,
-  { store, guard, events }: Backend,
+  { store, guard, events, nearCaches }: Backend,
   realm?: string,
 ): SessionManager {
   const { maxSessions, onLimit, staleFor, onStoreFailure } = options;
@@ -126,9 +131,12 @@ export function createManager(
   const onTrouble = (message: string, error?: unknown) => logger.warn(message, error ?? '');
   const news =
     options.events && new SessionNews({ ...options.events, clock, records, realm, onTrouble });
+  // What is in this process answers always.
+  const guarded = options.store === 'memory' ? store : guard.before(store);
+  const nearCache = nearCaches.of(options, realm);
   return new SessionManager({
-    // What is in this process answers always.
-    store: options.store === 'memory' ? store : guard.before(store),
+    store: nearCache ? nearCache.before(guarded) : guarded,
+    nearCache,
     onStoreFailure,
     tally: guard.tally,
     onEndFailed: (handle, end) => guard.retries.add(handle, end),

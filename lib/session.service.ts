@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { LiveSession } from './core/live-session.js';
+import type { NearCacheFigures } from './core/near-cache-figures.js';
 import type { OutageCounters } from './core/outage-counters.js';
 import type { ListedSession, PrincipalSessions } from './core/principal-sessions.js';
 import type { SessionQuery } from './core/session-index.js';
@@ -186,6 +187,11 @@ export class SessionService {
   /** What outages of the store have cost on this node since it started; for metrics. */
   counters(): OutageCounters {
     return this.#manager.counters();
+  }
+
+  /** What the option `nearCache` has done on this node since it started, for metrics; `undefined` without it. */
+  nearCache(): NearCacheFigures | undefined {
+    return this.#manager.nearCache();
   }
 
   /** Resolves if the store answers now; for health checks. */

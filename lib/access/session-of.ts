@@ -1,6 +1,7 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { SSE_METADATA } from '@nestjs/common/constants.js';
 import { LiveSession } from '../core/live-session.js';
+import type { SessionConsistency } from '../core/consistency.js';
 import type { SessionRequirement } from '../core/session-requirement.js';
 import { SessionUnavailableError } from '../core/session.errors.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
@@ -11,6 +12,7 @@ import { toGraphqlException, toHttpException } from '../http/session-http.except
 import type { SessionLane } from '../http/session-lane.js';
 import {
   ALLOW_ANONYMOUS,
+  CONSISTENCY,
   ON_STORE_FAILURE,
   PASSIVE_SESSION,
   REQUIREMENTS,
@@ -26,6 +28,8 @@ export interface RouteTraits {
   readonly skip: boolean;
   /** What becomes of it while the store does not answer; `undefined`: what the module says. */
   readonly onStoreFailure: StoreFailurePolicy | undefined;
+  /** What it makes of copies on this node; `undefined`: its method and what it requires decide. */
+  readonly consistency: SessionConsistency | undefined;
   /** Which sessions the route goes by; `undefined`: those of `forRoot`. */
   readonly name: string | undefined;
   /** Of class and handler together; a handler that lets everybody pass drops its class's. */
@@ -67,6 +71,7 @@ function readTraits(handler: object, controller: object): RouteTraits {
     passive: said<boolean>(PASSIVE_SESSION) ?? false,
     skip: said<boolean>(SKIP_SESSION) ?? false,
     onStoreFailure: said<StoreFailurePolicy>(ON_STORE_FAILURE),
+    consistency: said<SessionConsistency>(CONSISTENCY),
     name: said<string>(SESSION_NAME),
     requirements,
     stream: Reflect.hasMetadata(SSE_METADATA, handler),
@@ -129,14 +134,32 @@ export async function sessionOf(context: ExecutionContext, name?: string): Promi
   if (corridor instanceof DetachedCorridor) await corridor.open(lane, traitsOf(context));
   const { session } = lane;
   const state = LiveSession.stateOf(session);
+  const consistency = consistencyOf(context, lane);
   if (!state.loaded) {
     const { passive, onStoreFailure } = traitsOf(context);
     state.passive = passive;
+    if (consistency) state.copies.consistency = consistency;
     if (onStoreFailure) state.onStoreFailure = onStoreFailure;
     await session.load();
+  } else if (consistency === 'strong' && state.copies.served) {
+    // It was read before the route was known.
+    await session.confirm();
   }
   if (state.device === 'unproven') lane.welcome(state);
   return session;
+}
+
+/**
+ * What a route makes of copies on this node: what decides by roles, freshness or factors asks the store, unless it was told
+ * otherwise. `undefined`: as its method says.
+ */
+export function consistencyOf(
+  context: ExecutionContext,
+  { parts }: SessionLane,
+): SessionConsistency | undefined {
+  const { consistency, requirements, required } = traitsOf(context);
+  if (consistency) return consistency;
+  return requirements.length > 0 || (required && parts.policy) ? 'strong' : undefined;
 }
 
 /**

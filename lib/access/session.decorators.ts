@@ -9,9 +9,11 @@ import {
 } from '@nestjs/common';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { Session as LiveSession } from '../core/session.js';
+import { CONSISTENCIES, type SessionConsistency } from '../core/consistency.js';
 import { STORE_FAILURE_POLICIES, type StoreFailurePolicy } from '../core/store-failure.js';
 import {
   ALLOW_ANONYMOUS,
+  CONSISTENCY,
   getSessionServiceToken,
   ON_STORE_FAILURE,
   PASSIVE_SESSION,
@@ -141,6 +143,21 @@ export const OnStoreFailure = (policy: StoreFailurePolicy): MethodDecorator & Cl
     throw new TypeError(`@OnStoreFailure: use one of ${STORE_FAILURE_POLICIES.join(', ')}`);
   }
   return SetMetadata(ON_STORE_FAILURE, policy);
+};
+
+/**
+ * What requests of this route make of the copies that the option `nearCache` keeps: `'near'`, a copy on their node
+ * will do, which may be some milliseconds behind what another node has written; `'strong'`, the store is asked.
+ *
+ * @default `'strong'` for what requires roles, permissions, freshness, factors or an assurance level, or is judged by `policy`,
+ * and for all methods but GET and HEAD; else `'near'`
+ * @example \@Consistency('strong') \@Get('balance')
+ */
+export const Consistency = (consistency: SessionConsistency): MethodDecorator & ClassDecorator => {
+  if (!CONSISTENCIES.includes(consistency)) {
+    throw new TypeError(`@Consistency: use one of ${CONSISTENCIES.join(', ')}`);
+  }
+  return SetMetadata(CONSISTENCY, consistency);
 };
 
 /** This route has no session: none is read, written or sent. */

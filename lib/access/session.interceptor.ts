@@ -119,7 +119,7 @@ export class SessionInterceptor implements NestInterceptor {
 
   /** What has to be waited for before the handler; usually nothing. */
   #prepare(context: ExecutionContext, corridor: SessionCorridor): Promise<unknown> | undefined {
-    const { passive, skip, onStoreFailure, name, stream } = traitsOf(context);
+    const { passive, skip, onStoreFailure, consistency, name, stream } = traitsOf(context);
     if (skip) {
       corridor.skipped = true;
       return undefined;
@@ -127,6 +127,9 @@ export class SessionInterceptor implements NestInterceptor {
     // For whoever loads the session in the handler, by `SessionService`.
     if (onStoreFailure) {
       LiveSession.stateOf(corridor.lane(name).session).onStoreFailure = onStoreFailure;
+    }
+    if (consistency) {
+      LiveSession.stateOf(corridor.lane(name).session).copies.consistency = consistency;
     }
     if (corridor.state?.loaded && corridor.state.passive && !passive) {
       // Only now it is known that the request counts, and takes a new id along if one is due.

@@ -35,6 +35,7 @@ export interface SessionKeeper {
   commit(state: SessionState, options?: SaveSessionOptions): Promise<boolean>;
   touch(state: SessionState): Promise<void>;
   reload(state: SessionState): Promise<void>;
+  confirm(state: SessionState): Promise<void>;
   use(state: SessionState): Promise<void>;
   bindingOf(state: SessionState): BindingReport;
 }
@@ -182,6 +183,11 @@ export class LiveSession implements Session {
   /** Its client uses it, which was not known when it was loaded. */
   async use(): Promise<void> {
     await this.#keeper.use(this.#state);
+  }
+
+  /** Reads the session from the store, if it was served from a copy; what was changed stays so. */
+  async confirm(): Promise<void> {
+    await this.#keeper.confirm(this.#state);
   }
 
   /** Reads the session again, and gives up what was changed; for express-session's `reload`. */

@@ -1,6 +1,7 @@
 import type { SessionCodec } from './session-codec.interface.js';
 import type { FlashMessages } from './session-record.js';
 import { jsonSessionCodec } from './json-session.codec.js';
+import type { SharedData } from './shared-record.js';
 import { SessionDamagedError, SessionUnavailableError } from './session.errors.js';
 
 type Data = Record<string, unknown>;
@@ -24,6 +25,8 @@ export interface EncodedContents {
   readonly operations?: number;
   /** Not readable here: the texts are none. */
   readonly locked?: true | undefined;
+  /** The same data, decoded for all who only look at them. */
+  readonly shared?: SharedData | undefined;
 }
 
 /**
@@ -58,9 +61,24 @@ export class SessionChanges {
   }
 
   get(key: string): unknown {
+    const looked = this.#contents ? undefined : this.#lookAt(key);
+    if (looked) return looked.value;
     const value = this.#decoded().data[key];
     if (isObject(value)) this.#handedOut = true;
     return value;
+  }
+
+  /** What cannot be changed by who gets it need not be a copy of their own. */
+  #lookAt(key: string): { readonly value: unknown } | undefined {
+    try {
+      const data = this.#stored?.shared?.of(this.codec);
+      if (!data) return undefined;
+      const value = Object.hasOwn(data, key) ? data[key] : undefined;
+      return isObject(value) || typeof value === 'function' ? undefined : { value };
+    } catch {
+      // It is found to be damaged where that has consequences.
+      return undefined;
+    }
   }
 
   set(key: string, value: unknown): void {

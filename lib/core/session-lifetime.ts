@@ -79,6 +79,12 @@ export class SessionLifetime {
     this.#ends.set(handle, absoluteEnd);
   }
 
+  /** Until when a session lives, as far as this node has moved its idle window. */
+  knownIdleEnd(handle: string): number | undefined {
+    const touched = this.lastTouch(handle);
+    return touched === undefined ? undefined : touched + this.idleTimeout(handle);
+  }
+
   lastTouch(handle: string): number | undefined {
     return this.#touches.get(handle) ?? this.#olderTouches.get(handle);
   }

@@ -1,4 +1,5 @@
 import { LiveSession, type SessionKeeper } from './live-session.js';
+import type { NearCacheFigures } from './near-cache-figures.js';
 import { newTally, type OutageCounters } from './outage-counters.js';
 import type { SessionCodec } from './session-codec.interface.js';
 import { handleOf, isHandle, isSessionId } from './session-id.js';
@@ -54,6 +55,7 @@ export class SessionManager implements SessionKeeper {
     const verified = tokens.length === 0 ? undefined : this.#verify(tokens);
     const state = this.#newState(verified ? { id: verified.id } : {});
     state.staleToken = verified?.stale ?? false;
+    state.copies.seen = state.copies.told = verified?.seen;
     state.client = client;
     state.provesDevice = client?.proves;
     const { binding } = this.parts;
@@ -124,8 +126,8 @@ export class SessionManager implements SessionKeeper {
   }
 
   /** The token of a session id, for the transport. */
-  tokenOf(id: string): string {
-    return this.parts.signer.sign(id);
+  tokenOf(id: string, seen?: number): string {
+    return this.parts.signer.sign(id, seen);
   }
 
   /** The ids of tokens, without those that do not prove right. */
@@ -190,6 +192,11 @@ export class SessionManager implements SessionKeeper {
   /** What outages of the store have cost so far. */
   counters(): OutageCounters {
     return { ...(this.parts.tally ?? newTally()) };
+  }
+
+  /** What the copies on this node have saved so far; `undefined`: none are kept. */
+  nearCache(): NearCacheFigures | undefined {
+    return this.parts.nearCache?.figures;
   }
 
   count(): Promise<number> {
@@ -262,6 +269,15 @@ export class SessionManager implements SessionKeeper {
 
   touch(state: SessionState): Promise<void> {
     return this.#reader.touch(state);
+  }
+
+  confirm(state: SessionState): Promise<void> {
+    return this.#reader.confirm(state);
+  }
+
+  /** Whether the store keeps copies on this node. */
+  get keepsCopies(): boolean {
+    return this.parts.nearCache !== undefined;
   }
 
   commit(state: SessionState, options?: SaveSessionOptions): Promise<boolean> {

@@ -3,15 +3,18 @@ import type { SessionIdSigner } from './session-id-signer.interface.js';
 import { placesOf, standingOf } from './session-draft.js';
 import { lastAccessOf, type SessionLifetime } from './session-lifetime.js';
 import type { SessionNews } from './session-news.js';
+import type { ReportingNearCache } from './near-cache-figures.js';
 import type { RejectionListener } from './rejection.js';
 import type { SessionBinding } from './session-binding.js';
 import type { LiveRecord, RetiredRecord } from './session-record.js';
 import type { SessionRecords } from './session-records.js';
+import { asShared } from './shared-record.js';
 import { SessionStoreUnavailableError } from './session.errors.js';
 import type { SessionState } from './session-state.js';
 import {
   isIndexed,
   type LoadedValue,
+  type NearRead,
   type SessionStore,
   type StoredValue,
 } from './session-store.interface.js';
@@ -29,6 +32,8 @@ export interface SessionReaderParts {
   readonly maxBytes: number;
   /** Name of these sessions, if the application has several kinds. */
   readonly realm?: string | undefined;
+  /** Keeps copies on this node, in front of the store; `undefined`: nobody does. */
+  readonly nearCache?: ReportingNearCache | undefined;
   /** What becomes of a request while the store does not answer. @default 'reject' */
   readonly onStoreFailure?: StoreFailurePolicy | undefined;
   readonly tally?: Tally | undefined;
@@ -189,8 +194,10 @@ export class SessionReader {
     const loaded = await store.load(handle, {
       touch,
       remaining: state.passive,
+      near: this.#nearRead(state, handle),
     });
-    const record = loaded && this.decode(loaded.value, handle, state.storedId);
+    const record = loaded && this.#shared(loaded, state, handle);
+    state.copies.served = loaded?.copy?.served === true;
     if (record?.kind === 'retired') return this.#meetRetired(state, record, now);
     if (!record || record.header.absoluteEnd <= now) {
       if (record) {
@@ -214,10 +221,36 @@ export class SessionReader {
     state.adopt(record);
     if (await this.#isAnothers(state)) return true;
     if (lifetime.isRenewalDue(record.header, now)) state.renewUnasked();
-    lifetime.recent?.seen(handle, (loaded as LoadedValue).value, now);
+    // A copy is older than its use.
+    if (!state.copies.served) lifetime.recent?.seen(handle, (loaded as LoadedValue).value, now);
     if (touch) await this.#extended(state, handle, now, touch);
     else this.#seen(state, handle, now, loaded?.remaining);
     return true;
+  }
+
+  /** What a request makes of copies; who asks outside of requests gets none, and makes none. */
+  #nearRead(state: SessionState, handle: string): NearRead | undefined {
+    if (!this.parts.nearCache || state.storedId === undefined) return undefined;
+    return {
+      strong: state.copies.consistency === 'strong' || state.client?.connected !== undefined,
+      atLeast: handle === state.presentedHandle ? state.copies.seen : undefined,
+      until: this.parts.lifetime.knownIdleEnd(handle),
+    };
+  }
+
+  /** The record; of a copy it is decoded once for all who share it. */
+  #shared(loaded: LoadedValue, state: SessionState, handle: string) {
+    const { value, copy } = loaded;
+    if (!copy) return this.decode(value, handle, state.storedId);
+    copy.record ??= asShared(this.decode(value, handle, state.storedId));
+    return copy.record as LiveRecord | RetiredRecord | undefined;
+  }
+
+  /** What was served from a copy is read from the store; what was changed is changed again on that. */
+  async confirm(state: SessionState): Promise<void> {
+    state.copies.consistency = 'strong';
+    if (!state.copies.served || !state.loaded || state.ended || state.destroyed) return;
+    await (state.loading = this.#loadAnew(state));
   }
 
   /**

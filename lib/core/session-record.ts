@@ -13,6 +13,7 @@ import {
   type StoredIdentity,
 } from './session-identity.js';
 import type { Place } from './session-places.js';
+import type { SharedData } from './shared-record.js';
 import { SessionFormatError } from './session.errors.js';
 import { VERSION_LENGTH, type StoredValue } from './session-store.interface.js';
 
@@ -65,6 +66,8 @@ export interface LiveRecord {
   readonly locked?: true | undefined;
   /** It is to be written again: with a newer key, or sealed at all. */
   readonly stale?: true | undefined;
+  /** The data, decoded for all requests that share the record. */
+  readonly shared?: SharedData | undefined;
 }
 
 /**
@@ -103,6 +106,9 @@ export function nextVersion(previous?: string): string {
   const count = previous ? parseInt(previous.slice(0, 8), 16) + 1 : 1;
   return count.toString(16).padStart(8, '0') + nonce();
 }
+
+/** The counter of a version, or of a value that begins with one. */
+export const countOf = (version: string): number => parseInt(version.slice(0, 8), 16);
 
 let nonces = '';
 function nonce(): string {

@@ -12,9 +12,10 @@ import {
   seedOf,
 } from './session-id.js';
 import type { SessionIdentity } from './session-identity.js';
-import type { LiveRecord, RecordHeader } from './session-record.js';
+import { countOf, type LiveRecord, type RecordHeader } from './session-record.js';
 import { beginsAnew, combined, RENEW_UNASKED, type Renewal } from './session-renewal.js';
 import { SessionStoreUnavailableError, SessionUnconfirmedError } from './session.errors.js';
+import { UseOfCopies } from './consistency.js';
 import type { StoreFailurePolicy } from './store-failure.js';
 
 /** What the client must be told about its token. */
@@ -58,6 +59,8 @@ export class SessionState {
   outage: Exclude<StoreFailurePolicy, 'reject'> | undefined;
   /** The token was signed with a key on its way out. */
   staleToken = false;
+  /** What it makes of copies of the session on this node. */
+  readonly copies = new UseOfCopies();
   destroyed = false;
   ended = false;
   renewal: Renewal | undefined;
@@ -267,6 +270,7 @@ export class SessionState {
   /** The record was written as intended. */
   written(record: LiveRecord, encoded: EncodedContents): void {
     this.record = record;
+    this.copies.seen = countOf(record.version);
     this.supersededBy = undefined;
     this.#newDevice = undefined;
     this.changes.stored(encoded);
@@ -280,12 +284,6 @@ export class SessionState {
     this.renewal = undefined;
     this.tokenChange = 'keep';
     this.changes.rebase(record);
-  }
-
-  /** Whether what was changed may be lost: nobody relies on it, and the store does not answer. */
-  get mayGoOnWithout(): boolean {
-    const isAnonymous = this.onStoreFailure === 'anonymous' && !this.record;
-    return isAnonymous && !this.renewal && !this.destroyed;
   }
 
   /** A save failed: what it meant to write is given up until something is changed anew. */

@@ -15,6 +15,26 @@ export interface LoadedValue {
   readonly value: StoredValue;
   /** Milliseconds left until the idle window ends; given when `remaining` was asked for. */
   readonly remaining?: number;
+  /** It is kept on this node, for the next who asks. */
+  readonly copy?: SessionCopy | undefined;
+}
+
+/** What a near cache keeps of one value. */
+export interface SessionCopy {
+  /** The value as it was decoded once, frozen: whoever asks shares it. */
+  record?: unknown;
+  /** It comes from the cache, and was not read just now. */
+  readonly served: boolean;
+}
+
+/** What a request makes of copies that this node keeps: a store that keeps none ignores it. */
+export interface NearRead {
+  /** None will do: the store itself is asked. */
+  readonly strong: boolean;
+  /** The count that the version of a copy must have at least: its client has seen as much. */
+  readonly atLeast?: number | undefined;
+  /** Until when the session lives as far as the caller knows, in milliseconds since the epoch. */
+  readonly until?: number | undefined;
 }
 
 /** How to load. */
@@ -23,6 +43,16 @@ export interface LoadOptions {
   readonly touch?: number | undefined;
   /** Tell how long the idle window still is. */
   readonly remaining?: boolean;
+  /** A request asks; absent: a copy is neither served nor made. */
+  readonly near?: NearRead | undefined;
+  /** See {@link FollowOptions}. */
+  readonly follow?: boolean | undefined;
+}
+
+/** Of a store that can be followed. */
+export interface FollowOptions {
+  /** A copy is kept of what this leaves in the store: its next change by somebody else is to be told. */
+  readonly follow?: boolean | undefined;
 }
 
 /** Where a session stands in indexes. A store that keeps none ignores it. */
@@ -56,7 +86,7 @@ export interface CreateOptions extends WriteOptions {
 }
 
 /** How to save. */
-export interface SaveOptions extends WriteOptions {
+export interface SaveOptions extends WriteOptions, FollowOptions {
   /** The version that the change was made on. */
   readonly expected: string;
   /** The new idle window in milliseconds; absent: it stays as it is. */

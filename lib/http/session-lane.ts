@@ -2,7 +2,6 @@ import { LiveSession } from '../core/live-session.js';
 import type { RequestingClient } from '../core/session-binding.js';
 import type {
   SessionIdTransport,
-  TransportRequest,
   TransportResponse,
 } from '../core/session-id-transport.interface.js';
 import type { SessionManager } from '../core/session-manager.js';
@@ -19,6 +18,7 @@ import type { CsrfRules } from '../security/csrf.js';
 import { clientOfRequest, traitsOfRequest } from './client-of-request.js';
 import { CookieTransport } from './cookie.transport.js';
 import type { DeviceSessions } from './device-sessions.js';
+import type { IncomingRequest } from './raw-transport-request.js';
 import { SessionAccounts } from './session-accounts.js';
 
 /** How far a request has come. */
@@ -69,7 +69,7 @@ export class SessionLane {
 
   constructor(
     readonly parts: SessionLaneParts,
-    private readonly request: TransportRequest,
+    private readonly request: IncomingRequest,
     private readonly course: RequestCourse,
   ) {
     this.#arrivedBy = parts.transports[0] as SessionIdTransport;
@@ -144,6 +144,7 @@ export class SessionLane {
     const session = this.#openWith(tokens);
     const state = LiveSession.stateOf(session);
     state.tokenChange = tokens.length > 0 ? 'set' : 'clear';
+    state.copies.consistency = 'strong';
     // What is not known of an account must not be taken for its end.
     state.onStoreFailure = 'reject';
     return session;
@@ -161,11 +162,16 @@ export class SessionLane {
     try {
       if (this.logout) await this.session.destroy();
       // What it would write is given up, unless somebody relies on it.
-      if (this.state?.outage === 'anonymous' && this.state.mayGoOnWithout) return;
+      if (this.state?.outage === 'anonymous' && mayGoOnWithout(this.state)) return;
       await this.#session?.save();
     } catch (error) {
       const { state, logout } = this;
-      if (!logout && state?.mayGoOnWithout && error instanceof SessionStoreUnavailableError) {
+      if (
+        !logout &&
+        state &&
+        mayGoOnWithout(state) &&
+        error instanceof SessionStoreUnavailableError
+      ) {
         state.goOn('anonymous');
         state.unavailable = false;
         return;
@@ -183,7 +189,10 @@ export class SessionLane {
     if (clearSiteData !== undefined && !failed) response.replace('Clear-Site-Data', clearSiteData);
     // What is parked follows from what was stored: nothing is told of what was not.
     const parked = (!failed && this.#accounts?.answer(response)) || false;
-    if (!state || state.tokenChange === 'keep') return parked;
+    if (!state) return parked;
+    // So that no other node serves an older copy to who has written this.
+    if (state.tokenChange === 'keep' && this.#hasWrittenMore(state)) state.tokenChange = 'set';
+    if (state.tokenChange === 'keep') return parked;
     // What was stored before the failure has an id that the client must get; in an outage it keeps its own.
     const isOutage = state.unavailable && !state.unconfirmed;
     if (failed && (isOutage || state.tokenChange !== 'set' || !state.record)) return parked;
@@ -191,7 +200,9 @@ export class SessionLane {
       this.#arrivedBy.clear(this.request, response);
       this.parts.devices?.clear(this.request, response);
     } else {
-      const token = this.parts.manager.tokenOf(state.storedId as string);
+      const { manager } = this.parts;
+      const seen = manager.keepsCopies ? state.copies.seen : state.copies.told;
+      const token = manager.tokenOf(state.storedId as string, seen);
       const { absoluteEnd, nextIsLasting } = state;
       this.#arrivedBy.write(this.request, response, token, absoluteEnd, nextIsLasting);
       this.#offerBinding(state, response);
@@ -230,6 +241,11 @@ export class SessionLane {
     devices.offer(this.request, response, seed);
   }
 
+  #hasWrittenMore({ copies, record, storedId }: SessionState): boolean {
+    if (!this.parts.manager.keepsCopies || !record || storedId === undefined) return false;
+    return copies.seen !== copies.told;
+  }
+
   #open(): LiveSession {
     for (const transport of this.parts.transports) {
       const tokens = transport.read(this.request);
@@ -242,6 +258,20 @@ export class SessionLane {
   }
 
   #openWith(tokens: readonly string[]): LiveSession {
-    return this.parts.manager.open(tokens, this.client);
+    const { manager } = this.parts;
+    const session = manager.open(tokens, this.client);
+    const isRequest = this.course.takesNoId === undefined;
+    if (manager.keepsCopies && isRequest && isSafe(this.request.method)) {
+      LiveSession.stateOf(session).copies.consistency = 'near';
+    }
+    return session;
   }
 }
+
+/** Whether what was changed may be lost: nobody relies on it, and the store does not answer. */
+function mayGoOnWithout({ onStoreFailure, record, renewal, destroyed }: SessionState): boolean {
+  return onStoreFailure === 'anonymous' && !record && !renewal && !destroyed;
+}
+
+/** What changes nothing by its method (RFC 9110, section 9.2.1). */
+const isSafe = (method: string): boolean => method === 'GET' || method === 'HEAD';

@@ -10,6 +10,7 @@ import {
   type OnLimit,
   type SessionStore,
 } from '../core/session-store.interface.js';
+import { isFollowed } from '../core/followed-store.interface.js';
 import { isTelling } from '../core/store-news.interface.js';
 import { SessionOptionsError } from '../core/session.errors.js';
 import { assuranceOf } from '../core/assurance.js';
@@ -21,6 +22,7 @@ import {
   securityContradictions,
   type ResolvedSecurityOptions,
 } from './resolve-security-options.js';
+import { completeNearCache, type ResolvedNearCacheOptions } from './near-cache.options.js';
 import { completeEvents, type ResolvedEventsOptions } from './session-events.options.js';
 import { validatorOf } from './schema-validation.js';
 import type {
@@ -74,6 +76,8 @@ export interface ResolvedSessionOptions extends ResolvedSecurityOptions {
   readonly accounts: number;
   /** `undefined`: nothing is told. */
   readonly events: ResolvedEventsOptions | undefined;
+  /** `undefined`: no copies are kept. */
+  readonly nearCache: ResolvedNearCacheOptions | undefined;
   readonly keyPrefix: string;
   readonly cookie: CookieAttributes;
   readonly transports: readonly (TransportName | SessionIdTransport)[];
@@ -129,7 +133,11 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
   const usual = timeouts(options, preset ?? { idleTimeout: HOUR / 2, absoluteTimeout: 24 * HOUR });
   const { idleTimeout } = usual;
   const lasting = { idleTimeout: 14 * 24 * HOUR, absoluteTimeout: 30 * 24 * HOUR };
-  const touchAfter = toMilliseconds(options.touchAfter ?? Math.min(60_000, idleTimeout / 10));
+  const nearTouchAfter =
+    typeof options.nearCache === 'object' ? options.nearCache.touchAfter : undefined;
+  const touchAfter = toMilliseconds(
+    nearTouchAfter ?? options.touchAfter ?? Math.min(60_000, idleTimeout / 10),
+  );
   return {
     redis: options.redis,
     store: options.store ?? (options.redis === undefined ? 'memory' : 'redis'),
@@ -152,6 +160,7 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
     policy: options.policy,
     accounts: options.accounts ?? 1,
     events: completeEvents(options.events),
+    nearCache: completeNearCache(options.nearCache),
     keyPrefix: options.keyPrefix ?? 'sess',
     cookie: completeCookie(options.cookie, feature),
     transports: Object.freeze([options.transport ?? ('cookie' as const)].flat()),
@@ -242,6 +251,14 @@ function contradictionsOf(
     `events need a store that tells them: give yours the methods of TellingSessionStore, or leave events out`,
   );
   unless(
+    !resolved.nearCache || resolved.store !== 'memory',
+    `nearCache keeps copies of what is elsewhere, and the store "memory" is in this process already: leave nearCache out`,
+  );
+  unless(
+    !resolved.nearCache || isTold(resolved),
+    `nearCache needs a store that tells of changes: give yours the method follow of FollowedSessionStore, or those of TellingSessionStore together with events: { modified: true }`,
+  );
+  unless(
     resolved.accounts === 1 || resolved.transports.includes('cookie'),
     `accounts needs the transport 'cookie': add it, or leave accounts out`,
   );
@@ -282,6 +299,10 @@ function contradictionsOf(
   );
   return problems;
 }
+
+/** Whether copies of sessions can be known to be out of date. */
+const isTold = ({ store, events }: ResolvedSessionOptions): boolean =>
+  typeof store === 'string' || isFollowed(store) || (isTelling(store) && events?.modified === true);
 
 const isIndexed = (store: ResolvedSessionOptions['store']): boolean =>
   typeof store === 'string' || keepsIndexes(store);

@@ -11,6 +11,7 @@ import type { OnLimit, SessionStore } from '../core/session-store.interface.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
 import type { Session } from '../core/session.js';
 import type { RedisClient, RedisConnectionOptions } from '../stores/redis/redis-client.js';
+import type { SessionNearCacheOptions } from './near-cache.options.js';
 import type { SessionEventsOptions } from './session-events.options.js';
 import type {
   SessionBindingOptions,
@@ -259,6 +260,13 @@ export interface SessionModuleOptions {
    * @default false
    */
   events?: boolean | SessionEventsOptions;
+  /**
+   * Keeps copies of the sessions in use on each node, which Redis invalidates: most reads then cost no command. A copy may be
+   * some milliseconds behind what another node has written; `@Consistency` says which routes ask the store all the same.
+   *
+   * @default false
+   */
+  nearCache?: boolean | SessionNearCacheOptions;
   /** First part of every key in Redis. @default 'sess' */
   keyPrefix?: string;
   /**

@@ -20,6 +20,7 @@ import {
   EncryptionRules,
 } from './security-options.validation.js';
 import { problemsOfRedis, USABLE } from './redis-options.validation.js';
+import { NearCacheRules } from './near-cache.options.js';
 import { EventsRules } from './session-events.options.js';
 import type { SessionModuleOptions } from './session-module.options.js';
 
@@ -199,6 +200,9 @@ class ModuleRules {
   )
   events?: unknown;
 
+  @Check('use true, or an object with maxEntries, maxBytes, maxAge and touchAfter', isSwitchOrGroup)
+  nearCache?: unknown;
+
   @Check('use a function (rejection) => void', (v) => typeof v === 'function')
   onRejected?: unknown;
 
@@ -254,6 +258,7 @@ export function problemsOf(options: SessionModuleOptions): string[] {
     ['deviceBound', new DeviceRules()],
     ['csrf', new CsrfOptionRules()],
     ['events', new EventsRules()],
+    ['nearCache', new NearCacheRules()],
   ] as const) {
     const group = options[name];
     if (isObject(group)) problems.push(...violations(rules, group, `${name}.`));

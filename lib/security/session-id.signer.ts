@@ -7,11 +7,16 @@ import type { Keyring } from './keyring.js';
 import { openWithId, sealWithId } from './successor.sealer.js';
 
 const ID_LENGTH = 44;
-const TOKEN_LENGTH = ID_LENGTH + 1 + 43;
+/** What a client has seen, between id and MAC: a count of at most eight digits. */
+const SEEN = /^~([1-9a-z][0-9a-z]{0,6})$/;
+const MAC_LENGTH = 1 + 43;
 
 /**
  * With secrets a token is `<id>.<HMAC-SHA-256>`: a forged one is refused without asking the
  * store. Without secrets the token is the id itself, 255 random bits that nobody can guess.
+ *
+ * Behind the id may stand `~<count>`, the newest version that the client has seen; the MAC is of both. Without secrets
+ * only who has the id could alter it, and would merely see an older copy of their own session, or none.
  */
 export class HmacSessionIdSigner implements SessionIdSigner {
   readonly #macs: readonly Hmac[];
@@ -22,26 +27,33 @@ export class HmacSessionIdSigner implements SessionIdSigner {
     this.#macs = keyring.keysFor('session-id').map((key) => new Hmac(key));
   }
 
-  sign(id: string): string {
+  sign(id: string, seen?: number): string {
+    const text = seen === undefined ? id : `${id}~${seen.toString(36)}`;
     const [mac] = this.#macs;
-    return mac ? `${id}.${mac.of(id).toString('base64url')}` : id;
+    return mac ? `${text}.${mac.of(text).toString('base64url')}` : text;
   }
 
   verify(token: string): VerifiedToken | undefined {
-    if (this.#macs.length === 0) {
-      return isSessionId(token) ? { id: token, stale: false } : undefined;
-    }
-    const id = token.slice(0, ID_LENGTH);
-    if (token.length !== TOKEN_LENGTH || token[ID_LENGTH] !== '.' || !isSessionId(id)) {
-      return undefined;
-    }
-    const mac = Buffer.from(token.slice(ID_LENGTH + 1), 'base64url');
+    const isSigned = this.#macs.length > 0;
+    const text = isSigned ? token.slice(0, -MAC_LENGTH) : token;
+    const id = text.slice(0, ID_LENGTH);
+    if (!isSessionId(id)) return undefined;
+    const [, count] = text.length > ID_LENGTH ? (SEEN.exec(text.slice(ID_LENGTH)) ?? []) : [];
+    if (text.length > ID_LENGTH && count === undefined) return undefined;
+    const index = isSigned ? this.#signedBy(text, token.slice(-MAC_LENGTH)) : 0;
+    if (index < 0) return undefined;
+    const verified = { id, stale: index > 0 };
+    return count === undefined ? verified : { ...verified, seen: parseInt(count, 36) };
+  }
+
+  /** Which key has signed a text; -1: none. */
+  #signedBy(text: string, given: string): number {
+    const mac = Buffer.from(given.slice(1), 'base64url');
     // 43 characters of base64url carry two spare bits: only the canonical spelling counts.
-    if (mac.length !== 32 || mac.toString('base64url') !== token.slice(ID_LENGTH + 1)) {
-      return undefined;
+    if (given[0] !== '.' || mac.length !== 32 || mac.toString('base64url') !== given.slice(1)) {
+      return -1;
     }
-    const index = this.#macs.findIndex((own) => timingSafeEqual(own.of(id), mac));
-    return index < 0 ? undefined : { id, stale: index > 0 };
+    return this.#macs.findIndex((own) => timingSafeEqual(own.of(text), mac));
   }
 
   sealSuccessor(oldId: string, successorId: string): string {

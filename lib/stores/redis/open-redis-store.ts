@@ -22,6 +22,8 @@ export interface OpenRedisStoreOptions {
   readonly durability?: Durability | undefined;
   /** For how long it is remembered what was told, in milliseconds. */
   readonly retention?: number | undefined;
+  /** A client that was handed in is not used itself, but one like it: others must not write over it. */
+  readonly ownConnection?: boolean;
   /** What this node takes for the time, in milliseconds since the epoch. */
   readonly now: () => number;
   /** Go on although Redis does not answer. */
@@ -44,11 +46,11 @@ export async function openRedisStore(
   const { keyPrefix, durability, retention } = options;
   const onTime = clockWatch(options);
   const given = isRedisClient(redis) || typeof redis === 'string' ? redis : (redis.client ?? redis);
-  if (isRedisClient(given)) {
+  if (isRedisClient(given) && !(options.ownConnection && given.duplicate)) {
     const store = new RedisSessionStore(given, { keyPrefix, durability, retention, onTime });
     return answering(store, given, options);
   }
-  const client = createRedis(given);
+  const client = isRedisClient(given) ? likeIt(given) : createRedis(given);
   reportOutages(client, options.onTrouble);
   const store = new RedisSessionStore(client as unknown as RedisClient, {
     keyPrefix,
@@ -58,8 +60,17 @@ export async function openRedisStore(
     close: () => end(client),
   });
   // Behind Sentinels that cannot be reached it would go on trying.
-  await Promise.race([client.connect().catch(() => undefined), delay(BOOT_PATIENCE)]);
+  await Promise.race([connected(client).catch(() => undefined), delay(BOOT_PATIENCE)]);
   return answering(store, client as unknown as RedisClient, options);
+}
+
+/** Another connection to where a client goes. */
+const likeIt = (client: RedisClient): Redis | Cluster =>
+  (client.duplicate as () => unknown)() as Redis | Cluster;
+
+/** One like another may be on its way already. */
+async function connected(client: Redis | Cluster): Promise<void> {
+  if (client.status === 'wait') await client.connect();
 }
 
 async function answering(

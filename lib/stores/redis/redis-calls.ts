@@ -10,7 +10,8 @@ import {
   type RedisClient,
   type RedisConnection,
 } from './redis-client.js';
-import type { RedisScript } from './redis-script.js';
+import { followed, type RedisScript } from './redis-script.js';
+import { RedisTracking } from './redis-tracking.js';
 import { ServerClock } from './server-clock.js';
 
 /** What a node of a Cluster says of keys of a slot that is being moved, if a script comes to them. */
@@ -32,6 +33,7 @@ export class RedisCalls {
   readonly #raw: RedisClient;
   readonly #confirmed: ConfirmedWrites | undefined;
   readonly #clock: ServerClock;
+  #tracking: RedisTracking | undefined;
   readonly #writes = new OneWriteATurn();
   readonly #isBounded: boolean;
 
@@ -54,6 +56,16 @@ export class RedisCalls {
   /** Whether writes can be confirmed by replicas. */
   get confirms(): boolean {
     return this.#confirmed !== undefined;
+  }
+
+  /** Tells of changes to what was read. */
+  get tracking(): RedisTracking {
+    return (this.#tracking ??= new RedisTracking(this));
+  }
+
+  /** Whether what goes over the client's connection now is tracked. */
+  get isTracked(): boolean {
+    return this.#tracking?.isLive ?? false;
   }
 
   /** The client as it was given, to open connections beside it. */
@@ -98,6 +110,11 @@ export class RedisCalls {
     return (this.#isBounded ? reply : inTime(reply, this.patience)).catch(refuse);
   }
 
+  /** The same for a change whose record is followed from then on. */
+  runFollowed(script: RedisScript, keys: readonly string[], ...args: Argument[]): Promise<unknown> {
+    return this.run(this.isTracked ? followed(script) : script, keys, ...args);
+  }
+
   run(script: RedisScript, keys: readonly string[], ...args: Argument[]): Promise<unknown> {
     const send: Send = (command, text, ...rest) =>
       this.client[command](text, keys.length, ...keys, ...rest);
@@ -120,6 +137,7 @@ export class RedisCalls {
   }
 
   async close(): Promise<void> {
+    this.#tracking?.close();
     await this.#confirmed?.close();
   }
 

@@ -40,6 +40,8 @@ export interface RedisClient {
   /** Tells of nodes of a Cluster, and of the connection. */
   on?(...args: never[]): unknown;
   once?(...args: never[]): unknown;
+  /** Any command. */
+  call?(command: string, ...args: (string | number)[]): Promise<unknown>;
   /** What is confirmed by replicas goes over connections of its own. */
   duplicate?(...args: never[]): unknown;
 }

@@ -12,6 +12,18 @@ export class RedisKeys {
     return `{${this.prefix}:${bucketOfHandle(handle)}}:s:${handle}`;
   }
 
+  /**
+   * The handle of a record's key as the server names it; `undefined` if it is none of these.
+   *
+   * @param before what the client puts in front of every key
+   */
+  handleOf(key: string, before: string): string | undefined {
+    const at = key.lastIndexOf(':') + 1;
+    const handle = key.slice(at);
+    const isRecord = at > 0 && key === before + this.record(handle);
+    return isRecord ? handle : undefined;
+  }
+
   /** A sorted set of handles. */
   place(bucket: string, place: Place): string {
     return `{${this.prefix}:${bucket}}:${place}`;

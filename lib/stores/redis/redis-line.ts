@@ -1,4 +1,5 @@
 import type { RedisClient, RedisConnection } from './redis-client.js';
+import { ASK_EVERY, sideConnection } from './side-connection.js';
 
 /** Who is told what a line hears. */
 export interface LineEars {
@@ -6,10 +7,6 @@ export interface LineEars {
   /** These channels are heard no more; for how long nothing may have been heard already, in milliseconds. */
   lost(channels: readonly string[], silent: number): void;
 }
-
-/** Milliseconds between two signs of life that are asked for, and within which they must come. */
-const ASK_EVERY = 1_000;
-const PATIENCE = 1_500;
 
 /** A connection that only hears channels. One that ends is not used again. */
 export class RedisLine {
@@ -31,7 +28,8 @@ export class RedisLine {
     private readonly isSharded: boolean,
     private readonly ears: LineEars,
   ) {
-    this.#connection = connectionTo(client, address);
+    const [node = client] = client.nodes?.('all') ?? [];
+    this.#connection = sideConnection(node, address);
     // What is wrong is told by who asks, and by the end.
     this.#connection.on('error', () => undefined);
     this.#connection.on('end', () => this.#ended());
@@ -92,27 +90,4 @@ export class RedisLine {
     for (const one of channels) this.#channels.delete(one);
     this.ears.lost(channels, performance.now() - this.#aliveAt);
   }
-}
-
-function connectionTo(client: RedisClient, address: string): RedisConnection {
-  const options = {
-    lazyConnect: true,
-    keyPrefix: '',
-    // Whoever listens connects anew, and knows then what it has missed.
-    retryStrategy: null,
-    autoResubscribe: false,
-    enableOfflineQueue: false,
-    enableReadyCheck: false,
-    maxRetriesPerRequest: 0,
-    connectTimeout: 1_000,
-    commandTimeout: PATIENCE,
-    socketTimeout: 2 * PATIENCE,
-  };
-  const [node] = client.nodes?.('all') ?? [client];
-  const open = node?.duplicate?.bind(node) as ((options: object) => RedisConnection) | undefined;
-  if (!open) throw new Error('no connection');
-  if (address === '') return open(options);
-  const at = address.lastIndexOf(':');
-  const where = { host: address.slice(0, at), port: Number(address.slice(at + 1)) };
-  return open({ ...options, ...where, readOnly: false });
 }

@@ -18,3 +18,22 @@ export function script(...parts: readonly string[]): RedisScript {
   const source = parts.join('\n');
   return { source, sha: createHash('sha1').update(source).digest('hex'), timed: false };
 }
+
+/**
+ * A change of the record `KEYS[1]` after which this connection is told of the next one: Redis tells each reader of a key
+ * once, and this reads it last.
+ */
+export function followed(change: RedisScript): RedisScript {
+  let known = FOLLOWED.get(change);
+  if (!known) {
+    const { timed } = change;
+    known = { ...script('local reply = (function()', change.source, FOLLOW), timed };
+    FOLLOWED.set(change, known);
+  }
+  return known;
+}
+
+const FOLLOWED = new WeakMap<RedisScript, RedisScript>();
+const FOLLOW = `end)()
+redis.call('EXISTS', KEYS[1])
+return reply`;

@@ -220,6 +220,18 @@ if not value then return {} end
 return {value, redis.call('PTTL', KEYS[1])}`,
 );
 
+/**
+ * KEYS record · ARGV ttl. What `GETEX` would do; but that is a change, and only what was read last is told of
+ * when it changes.
+ */
+export const LOAD_AND_TOUCH = script(
+  `if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return false end
+return redis.call('GET', KEYS[1])`,
+);
+
+/** KEYS record · ARGV ttl. 1 if it is there. */
+export const TOUCH = script(`return redis.call('PEXPIRE', KEYS[1], ARGV[1])`);
+
 /** Where the records of a place's bucket are: beside it. */
 const RECORDS = `local records = string.sub(KEYS[1], 1, -1 - #ARGV[1]) .. 's:'`;
 

@@ -5,6 +5,7 @@ import type {
   Admission,
   CreateOptions,
   EndedInPlace,
+  FollowOptions,
   IndexedSessionStore,
   LoadedValue,
   LoadOptions,
@@ -18,13 +19,18 @@ import type {
   StoredValue,
   WriteOptions,
 } from '../../core/session-store.interface.js';
+import type {
+  CopyKeeper,
+  FollowedSessionStore,
+  Following,
+} from '../../core/followed-store.interface.js';
 import type { TellingSessionStore } from '../../core/store-news.interface.js';
-import type { SessionStoreUnavailableError } from '../../core/session.errors.js';
 import { RedisCalls } from './redis-calls.js';
 import type { Durability, RedisClient } from './redis-client.js';
 import { factsIn, isEvicting, type RedisFacts } from './redis-facts.js';
 import { RedisKeys } from './redis-keys.js';
 import { RedisNews, type Telling } from './redis-news.js';
+import { RedisReads } from './redis-reads.js';
 import type { RedisScript } from './redis-script.js';
 import * as scripts from './redis-scripts.js';
 import { RedisWalk } from './redis-walk.js';
@@ -43,9 +49,6 @@ export interface RedisStoreOptions {
   close?: () => Promise<void>;
 }
 
-/** Why a master refuses writes. A replica does so as well (READONLY), but it must not be read. */
-const REFUSES_WRITES = new Set(['MISCONF', 'NOREPLICAS', 'OOM']);
-
 /** Entries of a place that one script ends or counts: Redis answers others in between. */
 const BATCH = 500;
 
@@ -53,10 +56,13 @@ const BATCH = 500;
  * Sessions in Redis: one string each, and a sorted set of handles for each place. Every verb is one
  * command; emptying and counting places, and walking the key space, are some.
  */
-export class RedisSessionStore implements IndexedSessionStore, TellingSessionStore {
+export class RedisSessionStore
+  implements IndexedSessionStore, TellingSessionStore, FollowedSessionStore
+{
   readonly #client: RedisClient;
   readonly #keys: RedisKeys;
   readonly #calls: RedisCalls;
+  readonly #reads: RedisReads;
   readonly news: RedisNews;
   readonly #walk: RedisWalk;
   readonly #close: (() => Promise<void>) | undefined;
@@ -69,6 +75,7 @@ export class RedisSessionStore implements IndexedSessionStore, TellingSessionSto
     this.#client = client;
     this.#keys = new RedisKeys(keyPrefix);
     this.#calls = calls;
+    this.#reads = new RedisReads(calls);
     this.news = new RedisNews(calls, this.#keys, retention);
     this.#walk = new RedisWalk(calls, this.#keys);
     this.#close = close;
@@ -84,6 +91,11 @@ export class RedisSessionStore implements IndexedSessionStore, TellingSessionSto
     return this.#calls.confirms;
   }
 
+  /** By client tracking; `undefined` where the server does not do it, or not for this user. */
+  follow(keeper: CopyKeeper): Promise<Following | undefined> {
+    return this.#calls.tracking.follow(this.#keys, keeper);
+  }
+
   /** Learns what is better known before the first request. */
   prepare(): Promise<void> {
     return this.#calls.prepare();
@@ -97,22 +109,8 @@ export class RedisSessionStore implements IndexedSessionStore, TellingSessionSto
     await this.#close?.();
   }
 
-  async load(handle: string, options: LoadOptions = {}): Promise<LoadedValue | undefined> {
-    const key = this.#keys.record(handle);
-    const { touch } = options;
-    if (touch !== undefined) {
-      const value = await this.#touched(key, touch);
-      return value === null ? undefined : { value, remaining: touch };
-    }
-    if (options.remaining) {
-      const [value, remaining] = (await this.#calls.run(scripts.LOAD_REMAINING, [key])) as [
-        string?,
-        number?,
-      ];
-      return value === undefined ? undefined : { value, remaining: Number(remaining) };
-    }
-    const value = await this.#calls.bounded(this.#calls.client.get(key));
-    return value === null ? undefined : { value };
+  load(handle: string, options?: LoadOptions): Promise<LoadedValue | undefined> {
+    return this.#reads.load(this.#keys.record(handle), options);
   }
 
   async create(handle: string, value: StoredValue, options: CreateOptions): Promise<boolean> {
@@ -179,9 +177,8 @@ export class RedisSessionStore implements IndexedSessionStore, TellingSessionSto
     await this.#calls.run(scripts.SETTLE, keys, handle, since, life, version);
   }
 
-  async touch(handle: string, ttl: number): Promise<boolean> {
-    const key = this.#keys.record(handle);
-    return Number(await this.#calls.bounded(this.#calls.client.pexpire(key, ttl))) === 1;
+  touch(handle: string, ttl: number, options?: FollowOptions): Promise<boolean> {
+    return this.#reads.touch(this.#keys.record(handle), ttl, options);
   }
 
   async delete(
@@ -266,24 +263,15 @@ export class RedisSessionStore implements IndexedSessionStore, TellingSessionSto
     await this.#calls.bounded(this.#calls.client.ping());
   }
 
-  /** A server that takes no writes serves reads: then the idle window ends as it would have. */
-  async #touched(key: string, touch: number): Promise<string | null> {
-    try {
-      return await this.#calls.bounded(this.#calls.client.getex(key, 'PX', touch));
-    } catch (error) {
-      if (!REFUSES_WRITES.has((error as SessionStoreUnavailableError).reason)) throw error;
-      return this.#calls.bounded(this.#calls.client.get(key));
-    }
-  }
-
   /** A change; if something is to be told of it, by the script that tells it as well. */
   #write(
-    { confirm, news }: WriteOptions,
+    { confirm, news, follow }: WriteOptions & FollowOptions,
     script: RedisScript,
     { handle, keys, args, told }: Change,
   ): Promise<unknown> {
+    const how = confirm ? 'runConfirmed' : follow ? 'runFollowed' : 'run';
     const run = (one: RedisScript, its: readonly string[], all: Argument[]) =>
-      confirm ? this.#calls.runConfirmed(one, its, ...all) : this.#calls.run(one, its, ...all);
+      this.#calls[how](one, its, ...all);
     if (!news) return run(script, keys, args);
     const bucket = handle.length === 2 ? handle : bucketOfHandle(handle);
     return run(...this.news.told(script, keys, args, { ...told, news, bucket }));

@@ -1,0 +1,56 @@
+import { Injectable, Logger } from '@nestjs/common';
+import { isFollowed } from './core/followed-store.interface.js';
+import type { SessionStore } from './core/session-store.interface.js';
+import { SessionEvents } from './events/session-events.js';
+import type { ResolvedSessionOptions } from './options/resolve-session-options.js';
+import { NearCache } from './stores/near-cache/near-cache.js';
+
+/** The near caches of an application, one for the sessions of each name, and who tells them of changes. */
+@Injectable()
+export class NearCaches {
+  readonly #logger = new Logger('SessionModule');
+  readonly #caches = new Map<string | undefined, NearCache>();
+
+  /** That of the sessions of a name; `undefined`: they have none. */
+  of({ nearCache, clock }: ResolvedSessionOptions, name?: string): NearCache | undefined {
+    const known = this.#caches.get(name);
+    if (known || !nearCache) return known;
+    const cache = new NearCache({ ...nearCache, clock });
+    this.#caches.set(name, cache);
+    return cache;
+  }
+
+  /** From then on copies are kept: by the store's own word or, where it has none, by what is told of sessions. */
+  async follow(
+    options: ResolvedSessionOptions,
+    store: SessionStore,
+    events: SessionEvents,
+    name?: string,
+  ): Promise<void> {
+    const cache = this.of(options, name);
+    if (!cache) return;
+    cache.following = isFollowed(store) ? await store.follow(cache) : undefined;
+    if (cache.following) return;
+    if (options.events?.modified) this.#followEvents(cache, events, name);
+    else this.#logger.warn(NO_TRACKING);
+  }
+
+  /** What goes on beside requests is done. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#caches.values()].map((one) => one.settled()));
+  }
+
+  #followEvents(cache: NearCache, { events$, gaps$ }: SessionEvents, name?: string): void {
+    const heard = events$.subscribe((event) => {
+      if (event.name !== name) return;
+      for (const handle of [event.handle, event.previous]) if (handle) cache.changed(handle);
+    });
+    // How long it was is known at its end: until then copies are as old as they may be.
+    heard.add(gaps$.subscribe(() => cache.lost()));
+    cache.following = { isLive: true, stop: () => heard.unsubscribe() };
+  }
+}
+
+const NO_TRACKING =
+  'Redis does not tell of changes (CLIENT TRACKING), or not this user, so `nearCache` keeps no copies and every read asks Redis. ' +
+  'Allow it (docs/near-cache.md), or set events: { modified: true }: then lifecycle events tell of them instead.';

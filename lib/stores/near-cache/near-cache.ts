@@ -1,0 +1,231 @@
+import type { FollowedSessionStore, Following } from '../../core/followed-store.interface.js';
+import type { NearCacheFigures } from '../../core/near-cache-figures.js';
+import { countOf } from '../../core/session-record.js';
+import {
+  isIndexed,
+  type IndexedSessionStore,
+  type LoadedValue,
+  type LoadOptions,
+  type SaveOptions,
+  type SaveOutcome,
+  type SessionStore,
+  type StoredValue,
+} from '../../core/session-store.interface.js';
+import { InFlight, type Flight } from './in-flight.js';
+import { asCopy, NearCopies, type NearCopiesOptions, type NearCopy } from './near-copies.js';
+
+/**
+ * Keeps copies of sessions that are in use on this node, in front of a store that tells when they are
+ * changed elsewhere. Everything is written to the store first, and only then here. What is not certain
+ * to be told of is not kept: reads go to the store then, as if there were no cache.
+ */
+export class NearCache {
+  readonly #copies: NearCopies;
+  readonly #inFlight = new InFlight();
+  readonly #touches = new Set<Promise<unknown>>();
+  readonly #tally = { hits: 0, misses: 0, shared: 0, behind: 0, invalidations: 0, flushes: 0 };
+  readonly #age = { sum: 0, max: 0 };
+  /** Copies of one era were all kept while changes were told. */
+  #era = 0;
+  /** Who tells of changes; `undefined`: nobody, and nothing is kept. */
+  following: Following | undefined;
+
+  constructor(private readonly options: NearCopiesOptions) {
+    this.#copies = new NearCopies(options);
+  }
+
+  get figures(): NearCacheFigures {
+    const { size, bytes } = this.#copies;
+    const live = this.following?.isLive ?? false;
+    return { ...this.#tally, servedAge: { ...this.#age }, entries: size, bytes, live };
+  }
+
+  /** Somebody else has changed a session, or may have. */
+  changed(handle: string): void {
+    this.#inFlight.changed(handle);
+    if (this.#copies.drop(handle)) this.#tally.invalidations++;
+  }
+
+  /** Anything may have been changed. */
+  lost(): void {
+    this.#era++;
+    this.#tally.flushes++;
+    this.#inFlight.allChanged();
+    this.#copies.clear();
+  }
+
+  /** What was to be done beside the requests is done. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#touches);
+  }
+
+  /** The same store behind this cache. */
+  before<Store extends SessionStore>(store: Store): Store {
+    const cached: Partial<IndexedSessionStore> = {
+      load: (handle, options) => this.#load(store, handle, options),
+      save: (handle, value, options) => this.#save(store, handle, value, options),
+      touch: (handle, ttl) => this.#touch(store, handle, ttl),
+      create: (handle, ...rest) => this.#dropping([handle], store.create(handle, ...rest)),
+      delete: (handle, ...rest) => this.#dropping([handle], store.delete(handle, ...rest)),
+    };
+    return { ...store, ...cached, ...(isIndexed(store) && this.#indexed(store)) };
+  }
+
+  #indexed(store: IndexedSessionStore): Partial<IndexedSessionStore> {
+    return {
+      admit: async (handle, value, options) => {
+        const admission = await this.#dropping([handle], store.admit(handle, value, options));
+        if (admission.status === 'created') admission.retired.forEach((one) => this.#drop(one));
+        return admission;
+      },
+      replace: (handle, value, options) =>
+        this.#dropping([handle, options.next.handle], store.replace(handle, value, options)),
+      endIn: async (bucket, ...rest) => {
+        try {
+          return await store.endIn(bucket, ...rest);
+        } finally {
+          // Which ones it was is not told: of what is under way nothing is known either.
+          this.#copies.dropBucket(bucket);
+          this.#inFlight.allChanged();
+        }
+      },
+    };
+  }
+
+  async #load(
+    store: SessionStore,
+    handle: string,
+    { near, ...options }: LoadOptions = {},
+  ): Promise<LoadedValue | undefined> {
+    if (!near) return store.load(handle, options);
+    if (near.strong) return this.#read(store, handle, options);
+    const copy = this.#copies.find(handle, near);
+    if (copy && copy !== 'behind') return this.#serve(store, handle, copy, options);
+    this.#tally.misses++;
+    if (copy === 'behind') this.#tally.behind++;
+    const shared = copy ? undefined : this.#inFlight.shared(handle);
+    if (!shared || options.touch !== undefined || options.remaining) {
+      return this.#read(store, handle, options);
+    }
+    this.#tally.shared++;
+    const loaded = await shared;
+    const isBehind = near.atLeast !== undefined && loaded && countOf(loaded.value) < near.atLeast;
+    return isBehind ? this.#read(store, handle, options) : loaded;
+  }
+
+  #serve(store: SessionStore, handle: string, copy: NearCopy, { touch }: LoadOptions): LoadedValue {
+    const age = performance.now() - copy.at;
+    this.#tally.hits++;
+    this.#age.sum += age;
+    if (age > this.#age.max) this.#age.max = age;
+    const now = this.options.clock.now();
+    if (touch !== undefined) this.#touchBeside(store, handle, touch);
+    const remaining = touch ?? (copy.until === undefined ? undefined : copy.until - now);
+    return {
+      value: copy.value,
+      ...(remaining !== undefined && { remaining }),
+      copy: asCopy(copy, true),
+    };
+  }
+
+  /** Asks the store, and keeps what it says, if it is certain that its next change will be told. */
+  async #read(
+    store: SessionStore,
+    handle: string,
+    options: LoadOptions,
+  ): Promise<LoadedValue | undefined> {
+    const flight = this.#inFlight.begin(handle);
+    const { touch } = options;
+    const { keep } = this.#attempt(handle, flight);
+    const asked = this.options.clock.now();
+    const reply = store.load(handle, { ...options, follow: true });
+    const read = reply.then(
+      (loaded) => {
+        const remaining = touch ?? loaded?.remaining;
+        const until = remaining === undefined ? undefined : asked + remaining;
+        const copy = loaded && keep(loaded.value, until);
+        if (!loaded) this.#drop(handle);
+        flight.end();
+        return copy ? { ...loaded, copy: asCopy(copy, false) } : loaded;
+      },
+      (error: unknown) => {
+        flight.end();
+        throw error;
+      },
+    );
+    this.#inFlight.share(handle, read);
+    return read;
+  }
+
+  async #save(
+    store: SessionStore,
+    handle: string,
+    value: StoredValue,
+    options: SaveOptions,
+  ): Promise<SaveOutcome> {
+    const flight = this.#inFlight.begin(handle);
+    const { keep } = this.#attempt(handle, flight);
+    const { ttl } = options;
+    // What is confirmed goes over another connection, and that one's changes are told as those of others.
+    const follow = !(options.confirm && store.confirms);
+    const until = ttl === undefined ? this.#copies.untilOf(handle) : this.options.clock.now() + ttl;
+    let kept = false;
+    try {
+      const outcome = await store.save(handle, value, { ...options, follow });
+      kept = outcome.status === 'saved' && follow && keep(value, until) !== undefined;
+      return outcome;
+    } finally {
+      // Reads that are under way may have come before it.
+      this.#inFlight.changed(handle);
+      if (!kept) this.#drop(handle);
+      flight.end();
+    }
+  }
+
+  /** Keeps a copy, if what is sent now will be told of when it changes, and was not told of meanwhile. */
+  #attempt(handle: string, flight: Flight) {
+    const wasLive = this.following?.isLive ?? false;
+    const at = performance.now();
+    const era = this.#era;
+    const keep = (value: StoredValue, until: number | undefined): NearCopy | undefined => {
+      const isCertain = wasLive && this.following?.isLive && era === this.#era && flight.isAhead;
+      return isCertain ? this.#copies.keep(handle, value, at, until) : undefined;
+    };
+    return { keep };
+  }
+
+  async #touch(store: SessionStore, handle: string, ttl: number): Promise<boolean> {
+    const until = this.options.clock.now() + ttl;
+    const isLive = this.following?.isLive ?? false;
+    try {
+      const found = await (store as FollowedSessionStore).touch(handle, ttl, { follow: true });
+      if (found && isLive) this.#copies.extend(handle, until);
+      else this.#drop(handle);
+      return found;
+    } catch (error) {
+      // Whether it was done is not known, nor whether the next change would be told.
+      this.#drop(handle);
+      throw error;
+    }
+  }
+
+  /** Nobody waits for it. */
+  #touchBeside(store: SessionStore, handle: string, ttl: number): void {
+    const touch = this.#touch(store, handle, ttl).catch(() => undefined);
+    this.#touches.add(touch);
+    void touch.finally(() => this.#touches.delete(touch));
+  }
+
+  async #dropping<T>(handles: readonly string[], reply: Promise<T>): Promise<T> {
+    try {
+      return await reply;
+    } finally {
+      handles.forEach((handle) => this.#drop(handle));
+    }
+  }
+
+  #drop(handle: string): void {
+    this.#inFlight.changed(handle);
+    this.#copies.drop(handle);
+  }
+}
