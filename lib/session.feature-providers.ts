@@ -95,6 +95,10 @@ async function openFeature(
 ): Promise<SessionFeature> {
   const keyPrefix = options.keyPrefix ?? `${main.keyPrefix}.${name}`;
   const ownStore = options.redis !== undefined || options.store !== undefined;
+  // A near cache that was meant for Redis is none for another store.
+  const hasNothingNear =
+    (!ownStore && main.store === 'memory') ||
+    (options.store !== undefined && options.nearCache === undefined);
   const { name: _, ...cookie } = given?.cookie ?? {};
   const events = completeEvents(options.events ?? given?.events);
   const inherited = { ...given, redis: undefined, store: undefined, ...NOT_INHERITED };
@@ -107,6 +111,8 @@ async function openFeature(
       // A name that the application gave to the others is the beginning of this one.
       cookie: { ...cookie, ...nameOf(given, name), ...options.cookie },
       ...(!ownStore && { store: storeBeside(store, keyPrefix, main.clock, events) }),
+      // What is in this process already needs no copies.
+      ...(hasNothingNear && { nearCache: false }),
     },
     undefined,
     name,

@@ -79,6 +79,7 @@ const mounted = new WeakSet<object>();
     SessionHost,
     StoreGuard,
     SessionEvents,
+    NearCaches,
     EventWork,
     SessionSockets,
   ],

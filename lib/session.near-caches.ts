@@ -29,10 +29,19 @@ export class NearCaches {
   ): Promise<void> {
     const cache = this.of(options, name);
     if (!cache) return;
-    cache.following = isFollowed(store) ? await store.follow(cache) : undefined;
-    if (cache.following) return;
-    if (options.events?.modified) this.#followEvents(cache, events, name);
-    else this.#logger.warn(NO_TRACKING);
+    const instead = () => {
+      if (options.events?.modified) this.#followEvents(cache, events, name);
+      else this.#logger.warn(NO_TRACKING);
+    };
+    const following = isFollowed(store)
+      ? await store.follow({
+          changed: (handle) => cache.changed(handle),
+          lost: () => cache.lost(),
+          refused: instead,
+        })
+      : undefined;
+    if (following) cache.following = following;
+    else instead();
   }
 
   /** What goes on beside requests is done. */
@@ -47,6 +56,7 @@ export class NearCaches {
     });
     // How long it was is known at its end: until then copies are as old as they may be.
     heard.add(gaps$.subscribe(() => cache.lost()));
+    cache.following?.stop();
     cache.following = { isLive: true, stop: () => heard.unsubscribe() };
   }
 }

@@ -6,6 +6,8 @@ export interface CopyKeeper {
   changed(handle: string): void;
   /** Anything may have been changed. */
   lost(): void;
+  /** The backend, or its user, cannot do it after all: that was not known when the keeper began to follow. */
+  refused?(): void;
 }
 
 /** What tells a {@link CopyKeeper}. */

@@ -1,7 +1,7 @@
 import type { SessionCodec } from './session-codec.interface.js';
 import type { FlashMessages } from './session-record.js';
 import { jsonSessionCodec } from './json-session.codec.js';
-import type { SharedData } from './shared-record.js';
+import type { SharedData } from './shared-data.js';
 import { SessionDamagedError, SessionUnavailableError } from './session.errors.js';
 
 type Data = Record<string, unknown>;
@@ -38,9 +38,9 @@ export class SessionChanges {
   #contents: Contents | undefined;
   readonly #operations: Operation[] = [];
   /** Value of each logged attribute right after its last operation. */
-  readonly #settled = new Map<string, unknown>();
+  #settled: Map<string, unknown> | undefined;
   /** Encoding of each object that `update` computed: replaying computes another, without later changes. */
-  readonly #computed = new Map<string, string>();
+  #computed: Map<string, string> | undefined;
   /** Something mutable left this object: only comparing encodings tells whether it was changed. */
   #handedOut = false;
   /** What is stored cannot be decoded. */
@@ -88,7 +88,8 @@ export class SessionChanges {
   }
 
   clear(): void {
-    for (const key of Object.keys(this.#decoded().data)) this.#settled.set(key, undefined);
+    const settled = (this.#settled ??= new Map());
+    for (const key of Object.keys(this.#decoded().data)) settled.set(key, undefined);
     this.#do({ apply: (contents) => empty(contents) });
   }
 
@@ -123,7 +124,7 @@ export class SessionChanges {
   /** False if the contents are certainly as they were stored. No I/O, but encodes what was handed out. */
   get mayDiffer(): boolean {
     if (this.#operations.length > 0 || this.damaged) return true;
-    if (!this.#handedOut) return false;
+    if (!this.#handedOut || this.#isAsShared) return false;
     try {
       return this.encode() !== undefined;
     } catch {
@@ -136,6 +137,7 @@ export class SessionChanges {
   encode(): EncodedContents | undefined {
     if (!this.#handedOut && this.#operations.length === 0 && !this.damaged) return undefined;
     if (!this.#stored && this.isEmpty) return undefined;
+    if (this.#operations.length === 0 && this.#isAsShared) return undefined;
     const encoded = this.encodeAll();
     const same =
       encoded.dataText === this.#stored?.dataText && encoded.flashText === this.#stored.flashText;
@@ -157,8 +159,7 @@ export class SessionChanges {
   reset(): void {
     this.#stored = this.#contents = undefined;
     this.#operations.length = 0;
-    this.#settled.clear();
-    this.#computed.clear();
+    this.#settled = this.#computed = undefined;
     this.#handedOut = this.damaged = false;
   }
 
@@ -167,8 +168,7 @@ export class SessionChanges {
     this.#stored = encoded;
     this.#operations.splice(0, encoded.operations ?? 0);
     if (this.#operations.length > 0) return;
-    this.#settled.clear();
-    this.#computed.clear();
+    this.#settled = this.#computed = undefined;
   }
 
   /** Does all that was done so far again on another stored state (`undefined`: on an empty one). */
@@ -178,7 +178,7 @@ export class SessionChanges {
       return;
     }
     this.#logMutations();
-    const keys = [...this.#settled.keys()];
+    const keys = [...(this.#settled?.keys() ?? [])];
     // In place: the application may hold a reference to the data.
     const contents = this.#contents;
     empty(contents);
@@ -189,8 +189,16 @@ export class SessionChanges {
       Object.assign(contents.flash, fresh.flash);
     }
     for (const operation of this.#operations) operation.apply(contents);
-    for (const key of keys) this.#settled.set(key, contents.data[key]);
-    for (const key of this.#computed.keys()) this.#noteComputed(key);
+    for (const key of keys) this.#settled?.set(key, contents.data[key]);
+    for (const key of this.#computed?.keys() ?? []) this.#noteComputed(key);
+  }
+
+  /** What was handed out is still what others share. */
+  get #isAsShared(): boolean {
+    const shared = this.#stored?.shared;
+    if (!shared || !this.#contents || this.damaged || this.#operations.length > 0) return false;
+    const { data, flash } = this.#contents;
+    return !this.#stored?.flashText && !hasKeys(flash) && shared.equals(data, this.codec);
   }
 
   #decoded(): Contents {
@@ -204,7 +212,8 @@ export class SessionChanges {
     unlocked(stored);
     try {
       const flash = stored.flashText ? (JSON.parse(stored.flashText) as FlashMessages) : undefined;
-      return { data: this.codec.decode(stored.dataText), flash: Object.assign(bare(), flash) };
+      const data = stored.shared?.copy(this.codec) ?? this.codec.decode(stored.dataText);
+      return { data, flash: Object.assign(bare(), flash) };
     } catch {
       this.damaged = true;
       throw new SessionDamagedError();
@@ -216,14 +225,14 @@ export class SessionChanges {
     operation.apply(contents);
     this.#operations.push(operation);
     if (operation.key === undefined) return;
-    this.#settled.set(operation.key, contents.data[operation.key]);
-    this.#computed.delete(operation.key);
+    (this.#settled ??= new Map()).set(operation.key, contents.data[operation.key]);
+    this.#computed?.delete(operation.key);
   }
 
   #noteComputed(key: string): void {
     const value = this.#decoded().data[key];
-    if (isObject(value)) this.#computed.set(key, this.#textOf(key, value));
-    else this.#computed.delete(key);
+    if (isObject(value)) (this.#computed ??= new Map()).set(key, this.#textOf(key, value));
+    else this.#computed?.delete(key);
   }
 
   /** Turns what was changed through references into operations. */
@@ -232,7 +241,7 @@ export class SessionChanges {
     const now = this.#decoded().data;
     const before: Data = this.#stored ? this.#decode(this.#stored).data : {};
     for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
-      const untouched = this.#settled.has(key)
+      const untouched = this.#settled?.has(key)
         ? this.#settled.get(key) === now[key] && this.#isAsComputed(key, now[key])
         : this.#textOf(key, before[key]) === this.#textOf(key, now[key]);
       if (!untouched) this.set(key, now[key]);
@@ -240,7 +249,7 @@ export class SessionChanges {
   }
 
   #isAsComputed(key: string, value: unknown): boolean {
-    const computed = this.#computed.get(key);
+    const computed = this.#computed?.get(key);
     return computed === undefined || computed === this.#textOf(key, value);
   }
 

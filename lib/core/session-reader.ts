@@ -197,7 +197,7 @@ export class SessionReader {
       near: this.#nearRead(state, handle),
     });
     const record = loaded && this.#shared(loaded, state, handle);
-    state.copies.served = loaded?.copy?.served === true;
+    state.copies.served = loaded?.served === true;
     if (record?.kind === 'retired') return this.#meetRetired(state, record, now);
     if (!record || record.header.absoluteEnd <= now) {
       if (record) {

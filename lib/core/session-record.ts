@@ -13,7 +13,7 @@ import {
   type StoredIdentity,
 } from './session-identity.js';
 import type { Place } from './session-places.js';
-import type { SharedData } from './shared-record.js';
+import type { SharedData } from './shared-data.js';
 import { SessionFormatError } from './session.errors.js';
 import { VERSION_LENGTH, type StoredValue } from './session-store.interface.js';
 

@@ -17,14 +17,14 @@ export interface LoadedValue {
   readonly remaining?: number;
   /** It is kept on this node, for the next who asks. */
   readonly copy?: SessionCopy | undefined;
+  /** It comes from such a copy, and was not read just now. */
+  readonly served?: boolean;
 }
 
 /** What a near cache keeps of one value. */
 export interface SessionCopy {
   /** The value as it was decoded once, frozen: whoever asks shares it. */
   record?: unknown;
-  /** It comes from the cache, and was not read just now. */
-  readonly served: boolean;
 }
 
 /** What a request makes of copies that this node keeps: a store that keeps none ignores it. */

@@ -1,19 +1,5 @@
-import type { SessionCodec } from './session-codec.interface.js';
 import type { LiveRecord, RetiredRecord } from './session-record.js';
-
-type Data = Readonly<Record<string, unknown>>;
-
-/** The data of a record that several requests share: decoded once, and only looked at. */
-export class SharedData {
-  #data: Data | undefined;
-
-  constructor(private readonly text: string) {}
-
-  /** @throws what the codec throws */
-  of(codec: SessionCodec): Data {
-    return (this.#data ??= codec.decode(this.text));
-  }
-}
+import { SharedData } from './shared-data.js';
 
 /** A record for all who ask for it: nobody can change what others will see. */
 export function asShared(

@@ -5,6 +5,7 @@ import type {
   TransportResponse,
 } from '../core/session-id-transport.interface.js';
 import type { SessionManager } from '../core/session-manager.js';
+import { countOf } from '../core/session-record.js';
 import {
   SessionDeviceError,
   SessionDeviceSkippedError,
@@ -201,8 +202,10 @@ export class SessionLane {
       this.parts.devices?.clear(this.request, response);
     } else {
       const { manager } = this.parts;
-      const seen = manager.keepsCopies ? state.copies.seen : state.copies.told;
-      const token = manager.tokenOf(state.storedId as string, seen);
+      const { seen, told } = state.copies;
+      // It may have been led to another id, whose versions are its own.
+      const newest = state.record ? countOf(state.record.version) : seen;
+      const token = manager.tokenOf(state.storedId as string, manager.keepsCopies ? newest : told);
       const { absoluteEnd, nextIsLasting } = state;
       this.#arrivedBy.write(this.request, response, token, absoluteEnd, nextIsLasting);
       this.#offerBinding(state, response);

@@ -132,6 +132,7 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
   const preset = options.preset && PRESETS[options.preset];
   const usual = timeouts(options, preset ?? { idleTimeout: HOUR / 2, absoluteTimeout: 24 * HOUR });
   const { idleTimeout } = usual;
+  const byDefault = options.store === undefined && options.redis === undefined;
   const lasting = { idleTimeout: 14 * 24 * HOUR, absoluteTimeout: 30 * 24 * HOUR };
   const nearTouchAfter =
     typeof options.nearCache === 'object' ? options.nearCache.touchAfter : undefined;
@@ -141,7 +142,7 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
   return {
     redis: options.redis,
     store: options.store ?? (options.redis === undefined ? 'memory' : 'redis'),
-    memoryByDefault: options.store === undefined && options.redis === undefined,
+    memoryByDefault: byDefault,
     bootWithoutStore: options.bootWithoutStore ?? false,
     durability: options.durability && completeDurability(options.durability),
     onStoreFailure: options.onStoreFailure ?? 'reject',
@@ -160,7 +161,8 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
     policy: options.policy,
     accounts: options.accounts ?? 1,
     events: completeEvents(options.events),
-    nearCache: completeNearCache(options.nearCache),
+    // A machine without Redis keeps them in its memory, and needs no copies of that.
+    nearCache: byDefault ? undefined : completeNearCache(options.nearCache),
     keyPrefix: options.keyPrefix ?? 'sess',
     cookie: completeCookie(options.cookie, feature),
     transports: Object.freeze([options.transport ?? ('cookie' as const)].flat()),

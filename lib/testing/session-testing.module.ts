@@ -70,5 +70,5 @@ export class SessionTestingModule {
 
 function inTests(options: SessionModuleOptions): SessionModuleOptions {
   const { redis: _, clock = new FakeClock(), ...others } = options;
-  return { ...others, clock, store: 'memory' };
+  return { ...others, clock, store: 'memory', nearCache: false };
 }

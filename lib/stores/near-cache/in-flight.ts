@@ -12,6 +12,8 @@ interface Course {
   changes: number;
   /** A read that whoever asks now may share. */
   read: Promise<LoadedValue | undefined> | undefined;
+  /** That one moves the idle window. */
+  touches: boolean;
 }
 
 /**
@@ -22,7 +24,12 @@ export class InFlight {
   readonly #courses = new Map<string, Course>();
 
   begin(handle: string): Flight {
-    const course = this.#courses.get(handle) ?? { count: 0, changes: 0, read: undefined };
+    const course = this.#courses.get(handle) ?? {
+      count: 0,
+      changes: 0,
+      read: undefined,
+      touches: false,
+    };
     this.#courses.set(handle, course);
     course.count++;
     const { changes } = course;
@@ -36,15 +43,20 @@ export class InFlight {
     };
   }
 
-  /** The read that is under way. */
-  shared(handle: string): Promise<LoadedValue | undefined> | undefined {
-    return this.#courses.get(handle)?.read;
+  /**
+   * The read that is under way, if it does as much.
+   *
+   * @param touch whoever asks is to move the idle window
+   */
+  shared(handle: string, touch: boolean): Promise<LoadedValue | undefined> | undefined {
+    const course = this.#courses.get(handle);
+    return course && (course.touches || !touch) ? course.read : undefined;
   }
 
   /** Whoever asks before it ends, or something changes, shares it. */
-  share(handle: string, read: Promise<LoadedValue | undefined>): void {
+  share(handle: string, read: Promise<LoadedValue | undefined>, touches: boolean): void {
     const course = this.#courses.get(handle);
-    if (course) course.read = read;
+    if (course) Object.assign(course, { read, touches });
   }
 
   /** A session was changed: what is under way may be from before. */

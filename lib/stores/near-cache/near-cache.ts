@@ -12,7 +12,7 @@ import {
   type StoredValue,
 } from '../../core/session-store.interface.js';
 import { InFlight, type Flight } from './in-flight.js';
-import { asCopy, NearCopies, type NearCopiesOptions, type NearCopy } from './near-copies.js';
+import { NearCopies, type NearCopiesOptions, type NearCopy } from './near-copies.js';
 
 /**
  * Keeps copies of sessions that are in use on this node, in front of a store that tells when they are
@@ -103,10 +103,11 @@ export class NearCache {
     if (copy && copy !== 'behind') return this.#serve(store, handle, copy, options);
     this.#tally.misses++;
     if (copy === 'behind') this.#tally.behind++;
-    const shared = copy ? undefined : this.#inFlight.shared(handle);
-    if (!shared || options.touch !== undefined || options.remaining) {
-      return this.#read(store, handle, options);
-    }
+    // Nobody would say that what was asked for before is out of date.
+    const isTold = this.following?.isLive === true;
+    const shared =
+      isTold && !copy ? this.#inFlight.shared(handle, options.touch !== undefined) : undefined;
+    if (!shared || options.remaining) return this.#read(store, handle, options);
     this.#tally.shared++;
     const loaded = await shared;
     const isBehind = near.atLeast !== undefined && loaded && countOf(loaded.value) < near.atLeast;
@@ -121,11 +122,10 @@ export class NearCache {
     const now = this.options.clock.now();
     if (touch !== undefined) this.#touchBeside(store, handle, touch);
     const remaining = touch ?? (copy.until === undefined ? undefined : copy.until - now);
-    return {
-      value: copy.value,
-      ...(remaining !== undefined && { remaining }),
-      copy: asCopy(copy, true),
-    };
+    const { value } = copy;
+    return remaining === undefined
+      ? { value, copy, served: true }
+      : { value, remaining, copy, served: true };
   }
 
   /** Asks the store, and keeps what it says, if it is certain that its next change will be told. */
@@ -146,14 +146,14 @@ export class NearCache {
         const copy = loaded && keep(loaded.value, until);
         if (!loaded) this.#drop(handle);
         flight.end();
-        return copy ? { ...loaded, copy: asCopy(copy, false) } : loaded;
+        return copy ? { ...loaded, copy } : loaded;
       },
       (error: unknown) => {
         flight.end();
         throw error;
       },
     );
-    this.#inFlight.share(handle, read);
+    this.#inFlight.share(handle, read, touch !== undefined);
     return read;
   }
 

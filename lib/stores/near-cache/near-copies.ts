@@ -15,14 +15,12 @@ export interface NearCopiesOptions {
 }
 
 /** What is kept of a session. */
-export interface NearCopy {
+export interface NearCopy extends SessionCopy {
   readonly value: StoredValue;
   /** When it was asked for, by the clock of the process. */
   readonly at: number;
   /** When its idle window ends, in milliseconds since the epoch; `undefined`: it was not told. */
   until: number | undefined;
-  /** What it was decoded to. */
-  record?: unknown;
   readonly generation: number;
 }
 
@@ -70,7 +68,8 @@ export class NearCopies {
   /** Keeps a copy; not in the place of a newer one. */
   keep(handle: string, value: StoredValue, at: number, until: number | undefined): NearCopy {
     const known = this.#copies.peek(handle);
-    const copy = { value, at, until, generation: this.#generationOf(handle) };
+    const generation = this.#generationOf(handle);
+    const copy: NearCopy = { value, at, until, record: undefined, generation };
     if (known && countOf(known.value) > countOf(value)) return copy;
     this.#copies.set(handle, copy);
     return copy;
@@ -100,17 +99,6 @@ export class NearCopies {
     return this.#generations.get(bucketOfHandle(handle)) ?? 0;
   }
 }
-
-/** What a copy is, for the calling store. */
-export const asCopy = (copy: NearCopy, served: boolean): SessionCopy => ({
-  get record() {
-    return copy.record;
-  },
-  set record(record: unknown) {
-    copy.record = record;
-  },
-  served,
-});
 
 /** Of a copy with what it was decoded to: measured as 1.3 times the text as it is, 1.8 decoded, and a fixed part. */
 const bytesOf = (value: StoredValue): number => 2 * value.length + 600;

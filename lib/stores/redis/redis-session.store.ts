@@ -269,7 +269,8 @@ export class RedisSessionStore
     script: RedisScript,
     { handle, keys, args, told }: Change,
   ): Promise<unknown> {
-    const how = confirm ? 'runConfirmed' : follow ? 'runFollowed' : 'run';
+    // Where nothing confirms, it goes over the connection that is followed as all else.
+    const how = confirm && this.confirms ? 'runConfirmed' : follow ? 'runFollowed' : 'run';
     const run = (one: RedisScript, its: readonly string[], all: Argument[]) =>
       this.#calls[how](one, its, ...all);
     if (!news) return run(script, keys, args);

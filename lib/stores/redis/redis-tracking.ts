@@ -1,18 +1,30 @@
+import type { EventEmitter } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CopyKeeper, Following } from '../../core/followed-store.interface.js';
-import type { RedisCalls } from './redis-calls.js';
-import type { RedisClient } from './redis-client.js';
+import type { RedisClient, RedisConnection } from './redis-client.js';
 import type { RedisKeys } from './redis-keys.js';
 import { TrackedConnection } from './tracked-connection.js';
 
 /** Milliseconds that booting waits until changes are told. */
 const PATIENCE = 1_000;
 
+/** Where reads go. */
+interface TrackedCalls {
+  readonly rawClient: RedisClient;
+  readonly masters: readonly RedisClient[];
+  readonly patience: number;
+  /** What the client puts in front of every key. */
+  readonly prefix: string;
+}
+
 /** A keeper, and which keys are its. */
 interface Ears {
   readonly keys: RedisKeys;
   readonly keeper: CopyKeeper;
 }
+
+/** When a master may be another one. A replica that has become one is told by none but `refresh`. */
+const TURNS = ['+node', '-node', 'refresh', 'ready'];
 
 /**
  * Client tracking: Redis remembers which records were read over a connection, and tells of their next
@@ -22,9 +34,11 @@ interface Ears {
 export class RedisTracking {
   readonly #connections = new Map<RedisClient, TrackedConnection>();
   readonly #ears = new Set<Ears>();
-  #refused = false;
+  /** Those that count on being told. */
+  readonly #relying = new Set<CopyKeeper>();
+  #isBegun = false;
 
-  constructor(private readonly calls: RedisCalls) {}
+  constructor(private readonly calls: TrackedCalls) {}
 
   /** Whether what is read now will be told of when it changes: by whatever server it is read from. */
   get isLive(): boolean {
@@ -38,14 +52,19 @@ export class RedisTracking {
   async follow(keys: RedisKeys, keeper: CopyKeeper): Promise<Following | undefined> {
     const ears = { keys, keeper };
     this.#ears.add(ears);
-    if (this.#ears.size === 1) this.#begin();
+    this.#begin();
+    const stop = () => {
+      this.#ears.delete(ears);
+      this.#relying.delete(keeper);
+      if (this.#ears.size === 0) this.close();
+    };
     const until = performance.now() + PATIENCE;
-    while (!this.isLive && !this.#refused && performance.now() < until) await delay(5);
-    const stop = () => this.#ears.delete(ears);
-    if (this.#refused) {
+    while (!this.isLive && !this.#isRefused && performance.now() < until) await delay(5);
+    if (this.#isRefused) {
       stop();
       return undefined;
     }
+    this.#relying.add(keeper);
     const isLive = () => this.isLive;
     return {
       get isLive() {
@@ -56,21 +75,31 @@ export class RedisTracking {
   }
 
   close(): void {
+    this.#isBegun = false;
+    for (const turn of TURNS) this.#events?.off(turn, this.#onTurn);
     for (const one of this.#connections.values()) one.close();
     this.#connections.clear();
   }
 
-  #begin(): void {
-    const { rawClient } = this.calls;
-    this.#meetMasters();
-    if (!rawClient.nodes) return;
-    // A master that nobody listens to yet is noticed by `isLive` as well: this only is sooner.
-    for (const event of ['+node', '-node', 'refresh', 'ready']) {
-      (rawClient.on as (event: string, listener: () => void) => unknown)?.(event, () =>
-        this.#meetMasters(),
-      );
-    }
+  get #isRefused(): boolean {
+    return [...this.#connections.values()].some((one) => one.isRefused);
   }
+
+  /** Of a Cluster. */
+  get #events(): EventEmitter | undefined {
+    const { rawClient } = this.calls;
+    return rawClient.nodes && (rawClient as RedisConnection);
+  }
+
+  #begin(): void {
+    if (this.#isBegun) return;
+    this.#isBegun = true;
+    this.#meetMasters();
+    // A master that nobody listens to yet is noticed by `isLive` as well: this only is sooner.
+    for (const turn of TURNS) this.#events?.on(turn, this.#onTurn);
+  }
+
+  readonly #onTurn = () => this.#meetMasters();
 
   /** Who is a master now: who is none any more may not know what was changed since. */
   #meetMasters(): void {
@@ -89,7 +118,7 @@ export class RedisTracking {
         new TrackedConnection(node, this.calls.patience, {
           changed: (key) => this.#changed(key),
           lost: () => this.#lost(),
-          refused: () => (this.#refused = true),
+          refused: () => this.#refused(),
         }),
       );
     }
@@ -104,5 +133,11 @@ export class RedisTracking {
 
   #lost(): void {
     for (const { keeper } of this.#ears) keeper.lost();
+  }
+
+  /** Where it was not known at the beginning; told once, however many masters say so. */
+  #refused(): void {
+    if (this.#isRefused) return;
+    for (const keeper of this.#relying) keeper.refused?.();
   }
 }

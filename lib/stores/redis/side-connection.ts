@@ -19,6 +19,8 @@ const HEARS: object = {
   connectTimeout: 1_000,
   commandTimeout: PATIENCE,
   socketTimeout: 2 * PATIENCE,
+  // By default what has ended already is waited for, for two seconds.
+  disconnectTimeout: 100,
 };
 
 /**

@@ -18,6 +18,9 @@ const CHANNEL = '__redis__:invalidate';
 /** Milliseconds until it is tried again; and where the server has refused. */
 const AGAIN = 100;
 const AGAIN_REFUSED = 5_000;
+/** What a server says that will do it later, or of a connection that is gone by now. */
+const PASSES =
+  /^(?:LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|UNBLOCKED)|does not exist|max number of clients/;
 
 /**
  * A connection whose reads are tracked, and a second one beside it that hears of changes: messages of
@@ -26,7 +29,11 @@ const AGAIN_REFUSED = 5_000;
  */
 export class TrackedConnection {
   isArmed = false;
+  /** The server was asked, and has said no. */
+  isRefused = false;
   #ear: RedisConnection | undefined;
+  /** That which is to become the one beside. */
+  #coming: RedisConnection | undefined;
   #isClosed = false;
   #arming = false;
   /** Of the connection beside: how often it was made anew. */
@@ -56,6 +63,8 @@ export class TrackedConnection {
     const events = this.data as unknown as EventEmitter;
     events.off('ready', this.#onReady);
     events.off('close', this.#onClose);
+    // It may be on its way for as long as no Sentinel answers.
+    this.#coming?.disconnect();
     this.#disarm();
   }
 
@@ -77,25 +86,34 @@ export class TrackedConnection {
 
   /** @returns milliseconds after which to try again; 0: it is done */
   async #armOnce(): Promise<number> {
+    if (!this.data.duplicate || !this.data.call) return this.#refuse();
     const life = this.#life;
-    let ear: RedisConnection | undefined;
     try {
-      ear = this.#newEar();
+      const ear = (this.#coming = this.#newEar());
       await ear.connect();
       const id = Number(await ear.call('CLIENT', 'ID'));
       await this.#mustBeTheSame(ear);
       await ear.subscribe(CHANNEL);
-      await this.#sent(this.data.call!('CLIENT', 'TRACKING', 'ON', 'REDIRECT', id, 'NOLOOP'));
+      await this.#sent(this.data.call('CLIENT', 'TRACKING', 'ON', 'REDIRECT', id, 'NOLOOP'));
       if (this.#isClosed || life !== this.#life || ear.status !== 'ready') throw new Error('lost');
       this.#ear = ear;
       this.isArmed = true;
+      this.isRefused = false;
       return 0;
     } catch (error) {
-      ear?.disconnect();
-      if ((error as Error).name !== 'ReplyError') return AGAIN;
-      this.ears.refused();
-      return AGAIN_REFUSED;
+      this.#coming?.disconnect();
+      const { name, message } = error as Error;
+      if (this.#isClosed || name !== 'ReplyError' || PASSES.test(message)) return AGAIN;
+      return this.#refuse();
+    } finally {
+      this.#coming = undefined;
     }
+  }
+
+  #refuse(): number {
+    if (!this.isRefused) this.ears.refused();
+    this.isRefused = true;
+    return AGAIN_REFUSED;
   }
 
   #newEar(): RedisConnection {
