@@ -26,6 +26,7 @@ const needsRedis = [
   'e2e',
   'events',
   'faults',
+  'near-cache',
   'sample',
   'sockets',
   'stores',

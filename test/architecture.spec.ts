@@ -18,10 +18,11 @@ const ROOMS: Record<string, readonly string[]> = {
   testing: ['core', 'stores', 'http', 'options', 'session.constants.ts', 'door'],
 };
 const DOOR =
-  /^(index|session\.(module|module-definition|providers|feature-providers|service|event-work))\.ts$/;
+  /^(index|session\.(module|module-definition|providers|feature-providers|service|event-work|near-caches))\.ts$/;
 /** What loads packages that only gateways need, and so nobody else may load. */
 const OF_GATEWAYS = /^sockets\/(ws-[\w-]+|[\w-]+\.adapter)\.ts$/;
-const WRITERS = /^core\/session-(manager|reader|writer|handover|ending|index)\.ts$/;
+const WRITERS =
+  /^(core\/session-(manager|reader|writer|handover|ending|index)|stores\/near-cache\/near-cache)\.ts$/;
 const VERBS = ['create', 'save', 'touch', 'delete', 'admit', 'replace', 'endIn'];
 
 interface Import {

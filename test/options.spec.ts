@@ -1,9 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
-import { SessionOptionsError, type SessionModuleOptions } from 'nestjs-distributed-session';
+import {
+  SessionOptionsError,
+  type SessionModuleOptions,
+  type SessionStore,
+} from 'nestjs-distributed-session';
 import { systemClock } from '../lib/core/clock.js';
 import { jsonSessionCodec } from '../lib/core/json-session.codec.js';
 import { resolveSessionOptions } from '../lib/options/resolve-session-options.js';
 import { MemorySessionStore } from '../lib/stores/memory/memory-session.store.js';
+import { WatchedStore } from './support/session-world.js';
 
 const SECRET = 'x8Jd93kd02kdLs93kfj3kdlsk39fkslw0';
 
@@ -20,6 +25,9 @@ function problemsOf(options: unknown, environment?: string): readonly string[] {
 
 const resolve = (options?: SessionModuleOptions) => resolveSessionOptions(options, 'test');
 const store = new MemorySessionStore(systemClock, { maxSessions: 1 });
+/** A store that has what is needed, and nobody can follow. */
+const silent: SessionStore = new WatchedStore(store);
+const followed = Object.assign(new WatchedStore(store), { follow: async () => undefined });
 
 describe('defaults', () => {
   it('are safe, complete and frozen', () => {
@@ -31,6 +39,7 @@ describe('defaults', () => {
       durability: undefined,
       onStoreFailure: 'reject',
       staleFor: undefined,
+      nearCache: undefined,
       logoutRetry: 60_000,
       idleTimeout: 30 * 60_000,
       absoluteTimeout: 24 * 3_600_000,
@@ -72,6 +81,17 @@ describe('defaults', () => {
     expect(resolve({ secret: SECRET }).secrets).toEqual([SECRET]);
     expect(resolve({ transport: 'x-auth-token' }).transports).toEqual(['x-auth-token']);
     expect(resolve({ onStoreFailure: 'stale' }).staleFor).toBe(60_000);
+    const near = { maxEntries: 10_000, maxBytes: 67_108_864, maxAge: 30_000 };
+    for (const nearCache of [true, {}]) {
+      expect(resolve({ redis: 'redis://localhost', nearCache }).nearCache).toEqual(near);
+    }
+    expect(resolve({ redis: 'redis://localhost', nearCache: { maxAge: '5s' } }).nearCache).toEqual({
+      ...near,
+      maxAge: 5_000,
+    });
+    const touching = { redis: 'redis://localhost', touchAfter: '5s' } as const;
+    expect(resolve({ ...touching, nearCache: true }).touchAfter).toBe(5_000);
+    expect(resolve({ ...touching, nearCache: { touchAfter: '2s' } }).touchAfter).toBe(2_000);
     expect(resolve({ redis: 'redis://localhost', durability: {} }).durability).toEqual({
       replicas: 1,
       timeout: 200,
@@ -129,6 +149,14 @@ describe('right options', () => {
     { cookie: { name: '__Secure-s', domain: '.example.co.uk', sameSite: 'none' } },
     { cookie: { partitioned: true, priority: 'high', persistent: true } },
     { schema: class Data {} },
+    { redis: 'redis://localhost', nearCache: true },
+    { redis: 'redis://localhost', nearCache: {} },
+    { redis: 'redis://localhost', nearCache: { maxEntries: 1, maxBytes: 65_536, maxAge: 1 } },
+    { redis: 'redis://localhost', nearCache: { maxAge: '5s', touchAfter: 0 } },
+    { store: 'memory', nearCache: false },
+    { store, nearCache: false },
+    { store, nearCache: true, events: { modified: true } },
+    { store: followed, nearCache: true },
     { forRoutes: ['api/{*rest}'], exclude: ['health'] },
   ])('are taken: %j', (options) => {
     expect(problemsOf(options)).toEqual([]);
@@ -218,6 +246,20 @@ describe('a wrong option', () => {
     ['csrf.header', { csrf: { header: 'X Token' } }, "such as 'X-CSRF-Token'"],
     ['csrf.field', { csrf: { field: '' } }, "such as '_csrf'"],
     ['csrf.cookie', { csrf: { cookie: 'x' } }, 'is no option: use origins'],
+    [
+      'nearCache',
+      { redis: 'redis://a', nearCache: 'on' },
+      'use true, or an object with maxEntries',
+    ],
+    ['nearCache', { redis: 'redis://a', nearCache: 10_000 }, 'maxEntries, maxBytes, maxAge'],
+    ['nearCache.maxEntries', { nearCache: { maxEntries: 0 } }, 'at least 1'],
+    ['nearCache.maxEntries', { nearCache: { maxEntries: Infinity } }, 'whole number'],
+    ['nearCache.maxBytes', { nearCache: { maxBytes: 65_535 } }, 'at least 65536'],
+    ['nearCache.maxBytes', { nearCache: { maxBytes: '64MB' } }, 'whole number'],
+    ['nearCache.maxAge', { nearCache: { maxAge: 0 } }, "such as '30s'"],
+    ['nearCache.maxAge', { nearCache: { maxAge: 'ever' } }, "such as '30s'"],
+    ['nearCache.touchAfter', { nearCache: { touchAfter: -1 } }, "such as '60s'"],
+    ['nearCache.ttl', { nearCache: { ttl: 1 } }, 'is no option: use maxEntries, maxBytes'],
     ['onRejected', { onRejected: 'log' }, 'a function (rejection)'],
     ['transport', { transport: 'header' }, "'x-auth-token'"],
     ['transport', { transport: [] }, 'a list of these'],
@@ -269,6 +311,7 @@ describe('a wrong option', () => {
     'schema',
     'codec',
     'clock',
+    'nearCache',
     'loading',
     'forRoutes',
     'exclude',
@@ -311,6 +354,14 @@ describe('options that contradict each other', () => {
     [{ idleTimeout: '48h' }, 'absoluteTimeout (86400000 ms) is shorter', 'at least as long'],
     [{ idleTimeout: '10s', touchAfter: '10s' }, 'touchAfter (10000 ms) is not', 'a tenth of it'],
     [{ redis: 'redis://localhost', store: 'memory' }, 'redis and store', 'leave one of them out'],
+    [{ store: 'memory', nearCache: true }, 'in this process already', 'leave nearCache out'],
+    [{ store: silent, nearCache: true }, 'a store that tells of changes', 'the method follow'],
+    [{ store, nearCache: true, events: true }, 'tells of changes', 'events: { modified: true }'],
+    [
+      { redis: 'redis://localhost', idleTimeout: '1m', nearCache: { touchAfter: '1m' } },
+      'touchAfter (60000 ms) is not',
+      'a tenth of it',
+    ],
     [{ encryption: true }, 'encryption needs keys', 'give `secret`'],
     [{ encryption: { mode: 'store-blind' } }, 'encryption needs keys', 'encryption: { keys }'],
     [{ renewalTimeout: '24h' }, 'renewalTimeout (86400000 ms)', 'make it shorter'],

@@ -14,6 +14,7 @@ import { ADAPTERS, type TestApp } from '../support/app.js';
 import type { HttpClient } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
+import { idIn } from '../support/tokens.js';
 
 const COOKIE = '__Host-session';
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:144.0) Gecko/20100101 Firefox/144.0';
@@ -105,7 +106,7 @@ describe.each(ADAPTERS)('sessions that are bound to their clients, on %s', (adap
   };
   const mismatch = (browser: HttpClient) => ({
     reason: 'mismatch',
-    handle: handleOf(browser.jar.get(COOKIE)!),
+    handle: handleOf(idIn(browser.jar.get(COOKIE)!)),
   });
 
   it('without the option everybody is everybody', async () => {

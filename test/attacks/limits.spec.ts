@@ -4,6 +4,7 @@ import { NestFactory } from '@nestjs/core';
 import type { Redis } from 'ioredis';
 import { SessionModule, SessionService, type OnLimit } from 'nestjs-distributed-session';
 import { principalPlace } from '../../lib/core/session-places.js';
+import { asInThisRun } from '../support/app.js';
 import { RedisCluster } from '../support/redis-cluster.js';
 import {
   clientFor,
@@ -46,12 +47,10 @@ describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) 
   };
 
   const startNode = async (onLimit: OnLimit) => {
-    const module = SessionModule.forRoot({
-      redis: await connect(),
-      keyPrefix: onLimit,
-      maxSessions: LIMIT,
-      onLimit,
-    });
+    const redis = await connect();
+    const module = SessionModule.forRoot(
+      asInThisRun({ redis, keyPrefix: onLimit, maxSessions: LIMIT, onLimit }),
+    );
     const node = await NestFactory.createApplicationContext(module, { logger: false });
     nodes.push(node);
     return node.get(SessionService);

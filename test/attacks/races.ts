@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { Principal, Session, SessionService } from 'nestjs-distributed-session';
+import { Consistency, Principal, Session, SessionService } from 'nestjs-distributed-session';
 import {
   inParallel,
   Latch,
@@ -59,9 +59,17 @@ class Races {
     return {};
   }
 
-  @Get('all') all(@Session() session: Session, @Principal() principal: string | undefined) {
+  /** What is stored: a copy on the other node may still be from before. */
+  @Consistency('strong') @Get('all') all(
+    @Session() session: Session,
+    @Principal() principal: string | undefined,
+  ) {
     const { data, isNew, handle } = session;
     return { data, isNew, principal, handle };
+  }
+
+  @Get('near') near(@Session('count') count: unknown) {
+    return { count };
   }
 
   /** Has loaded the session, and writes when the test says so. */
@@ -235,7 +243,7 @@ export function describeRaces(adapter: AdapterName): void {
       await trials(async (name) => {
         const user = browser();
         await user.post('/login', { name });
-        const reading = [user.another(), user.another()].map((tab) => tab.get('/all'));
+        const reading = [user.another(), user.another()].map((tab) => tab.get('/near'));
         const touching = user.another().post(`/slow?at=none&how=touch`);
         await user.post('/logout');
         await Promise.all([...reading, touching]);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
-import { RequireSession, Session, SessionService } from 'nestjs-distributed-session';
+import { Consistency, RequireSession, Session, SessionService } from 'nestjs-distributed-session';
 import { inParallel, SECRET, startApp, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { startRedis, trialsOf, type RedisUnderTest } from '../support/redis-under-test.js';
@@ -22,7 +22,8 @@ class Shop {
     return {};
   }
 
-  @RequireSession() @Get('me') me(@Session() { principal, actor }: Session) {
+  /** What is stored: a copy on the other node may still be from before. */
+  @Consistency('strong') @RequireSession() @Get('me') me(@Session() { principal, actor }: Session) {
     return { principal, actor };
   }
 

@@ -29,6 +29,7 @@ import { resolveSessionOptions } from '../../lib/options/resolve-session-options
 import { createRedis } from '../../lib/stores/redis/redis-client.js';
 import { RedisKeys } from '../../lib/stores/redis/redis-keys.js';
 import { SESSION_EVENT_TYPES } from '../../lib/core/session.events.js';
+import { completeNearCache } from '../../lib/options/near-cache.options.js';
 import { completeEvents } from '../../lib/options/session-events.options.js';
 import * as scripts from '../../lib/stores/redis/redis-scripts.js';
 import { until } from '../support/app.js';
@@ -186,6 +187,23 @@ describe('the README', () => {
     for (const [option = '', type = '', said = ''] of options) {
       expect(defaultOf(said, type)).toEqual(inForce[codeIn(option)[0] as string]);
     }
+  });
+
+  it('and the page on the near cache have every option of it, and every figure', () => {
+    const { text } = pageAt('docs/near-cache.md');
+    const options = tableRows(text, 'SessionNearCacheOptions');
+    const documented = options.map(([option, type]) => [codeIn(option!)[0], codeIn(type!)[0]]);
+    const members = membersOfInterface(
+      'lib/options/near-cache.options.ts',
+      'SessionNearCacheOptions',
+    );
+    expect(documented).toEqual([...members]);
+    const inForce: Record<string, unknown> = { ...completeNearCache(true) };
+    for (const [option = '', type = '', said = ''] of options) {
+      expect(defaultOf(said, type)).toEqual(inForce[codeIn(option)[0] as string]);
+    }
+    const figures = membersOfInterface('lib/core/near-cache-figures.ts', 'NearCacheFigures').keys();
+    expect(sorted(namedIn(tableRows(text, 'NearCacheFigures')))).toEqual(sorted(figures));
   });
 
   it('has every decorator that is exported', () => {

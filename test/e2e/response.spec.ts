@@ -7,7 +7,7 @@ import { inspect } from 'node:util';
 import { Session, SessionModule, SessionService } from 'nestjs-distributed-session';
 import {
   ADAPTERS,
-  encrypted,
+  asInThisRun,
   startApp,
   TestLogger,
   type TestApp,
@@ -172,7 +172,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
 it('gives sessions to an application context without HTTP', async () => {
   class Worker {}
   const logger = new TestLogger();
-  const imports = [SessionModule.forRoot({ ...encrypted(), redis: gate.connection })];
+  const imports = [SessionModule.forRoot(asInThisRun({ redis: gate.connection }))];
   const app = await NestFactory.createApplicationContext(
     { module: Worker, imports },
     { logger, abortOnError: false },

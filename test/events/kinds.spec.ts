@@ -10,7 +10,7 @@ import {
   type SessionStore,
 } from 'nestjs-distributed-session';
 import { FakeClock, SessionTestingModule } from 'nestjs-distributed-session/testing';
-import { SECRET, until } from '../support/app.js';
+import { asInThisRun, SECRET, until } from '../support/app.js';
 import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { startRedis } from '../support/redis-under-test.js';
@@ -35,7 +35,7 @@ describe('events', () => {
       const { app } = await opened.app({
         adapter: 'fastify',
         imports: [
-          SessionModule.forRoot({ ...session, events: true }),
+          SessionModule.forRoot(asInThisRun({ ...session, events: true })),
           SessionModule.forFeature('admin', { idleTimeout: '5m' }),
         ],
       });

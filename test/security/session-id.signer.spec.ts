@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { newSessionId } from '../../lib/core/session-id.js';
+import { Hmac } from '../../lib/security/hmac.js';
 import { Keyring } from '../../lib/security/keyring.js';
 import { openWithId, sealWithId } from '../../lib/security/successor.sealer.js';
 import { HmacSessionIdSigner } from '../../lib/security/session-id.signer.js';
@@ -80,6 +81,81 @@ describe('a signed token', () => {
     expect(rotating.sign(id)).toBe(signerWith(NEW).sign(id));
     expect(rotating.verify(rotating.sign(id))).toEqual({ id, stale: false });
     expect(signerWith(NEW).verify(old)).toBeUndefined();
+  });
+});
+
+describe('what a client has seen', () => {
+  const id = newSessionId();
+  const COUNTS = [1, 35, 36, 1_295, 4_294_967_295];
+  const signer = signerWith(NEW);
+  const open = signerWith();
+
+  it.each(COUNTS)('travels behind the id, signed and unsigned: %d', (seen) => {
+    const token = signer.sign(id, seen);
+    expect(token).toMatch(/^[A-Za-z0-9_-]{44}~[1-9a-z][0-9a-z]{0,6}\.[A-Za-z0-9_-]{43}$/);
+    expect(signer.verify(token)).toEqual({ id, stale: false, seen });
+    expect(open.sign(id, seen)).toBe(`${id}~${seen.toString(36)}`);
+    expect(open.verify(open.sign(id, seen))).toEqual({ id, stale: false, seen });
+  });
+
+  it('is in no token that tells nothing of it: those are as they always were', () => {
+    expect(signer.sign(id)).toMatch(/^[A-Za-z0-9_-]{44}\.[A-Za-z0-9_-]{43}$/);
+    expect(signer.verify(signer.sign(id))).toEqual({ id, stale: false });
+    expect(signer.verify(signer.sign(id))).not.toHaveProperty('seen');
+    expect(open.verify(id)).not.toHaveProperty('seen');
+  });
+
+  it('cannot be altered, left out, added or moved to another id where there is a secret', () => {
+    const token = signer.sign(id, 1_295);
+    expect(alterations(token).filter((altered) => signer.verify(altered))).toEqual([]);
+    const mac = token.slice(token.indexOf('.'));
+    const plain = signer.sign(id);
+    const forged = [
+      id + mac,
+      `${id}~1${mac}`,
+      `${id}~zz1${mac}`,
+      `${id}~zz${plain.slice(44)}`,
+      `${newSessionId()}~zz${mac}`,
+      `${id}~zz`,
+      `${token}~1`,
+      `${plain}~1`,
+    ];
+    for (const one of forged) expect([one, signer.verify(one)]).toEqual([one, undefined]);
+    expect(signer.verify(otherSpelling(token))).toBeUndefined();
+  });
+
+  it('counts in its one spelling only, and as long as a count can be', () => {
+    const spellings = [
+      '~',
+      '~0',
+      '~01',
+      '~Z',
+      '~1~1',
+      '~-1',
+      '~1.',
+      '~ 1',
+      '~1 ',
+      '~é',
+      '1',
+      '~1\n',
+    ];
+    const long = `~${'1'.repeat(8)}`;
+    for (const spelling of [...spellings, long, `~${'z'.repeat(4_000)}`]) {
+      expect([spelling, open.verify(id + spelling)]).toEqual([spelling, undefined]);
+      // Not even with a signature that is right.
+      const [key] = new Keyring([NEW]).keysFor('session-id') as [Buffer];
+      const signed = `${id}${spelling}.${new Hmac(key).of(id + spelling).toString('base64url')}`;
+      expect([spelling, signer.verify(signed)]).toEqual([spelling, undefined]);
+    }
+    expect(open.verify(`${id}~zzzzzzz`)).toMatchObject({ id });
+  });
+
+  it('survives a rotation of the secret with its id, until that secret is dropped', () => {
+    const old = signerWith(OLD).sign(id, 7);
+    expect(signerWith(NEW, OLD).verify(old)).toEqual({ id, stale: true, seen: 7 });
+    expect(signerWith(NEW, OLD).sign(id, 7)).toBe(signer.sign(id, 7));
+    expect(signer.verify(old)).toBeUndefined();
+    expect(open.verify(old)).toBeUndefined();
   });
 });
 

@@ -28,6 +28,9 @@ export const SECRET = 'x8Jd93kd02kdLs93kfj3kdlsk39fkslw0';
 /** How records are encrypted in this run; `undefined`: not, but where a test says so. */
 export const ENCRYPTION = process.env.SESSION_ENCRYPTION as 'keys' | 'store-blind' | undefined;
 
+/** Applications over Redis keep copies of sessions in use in this run, but where a test says otherwise. */
+export const NEAR_CACHE = process.env.NEAR_CACHE === '1';
+
 /** Tests that read or change data by a session's handle, which cannot be done where only its id opens them. */
 export const byHandle = ENCRYPTION === 'store-blind' ? describe.skip : describe;
 
@@ -71,7 +74,7 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
     module: TestAppModule,
     imports: [
       ...(options.imports ?? []),
-      ...(session ? [SessionModule.forRoot({ ...encrypted(), ...session })] : []),
+      ...(session ? [SessionModule.forRoot(asInThisRun(session))] : []),
     ],
     controllers: options.controllers ?? [],
     providers: options.providers ?? [],
@@ -99,9 +102,13 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   return { app, port, logger, close };
 }
 
-/** What a run says that is to be done with encryption. */
-export function encrypted(): Pick<SessionModuleOptions, 'encryption'> {
-  return ENCRYPTION === undefined ? {} : { encryption: { keys: SECRET, mode: ENCRYPTION } };
+/** Options, completed by what a run says that all applications have. */
+export function asInThisRun(session: SessionModuleOptions): SessionModuleOptions {
+  return {
+    ...(ENCRYPTION !== undefined && { encryption: { keys: SECRET, mode: ENCRYPTION } }),
+    ...(NEAR_CACHE && session.redis !== undefined && { nearCache: true }),
+    ...session,
+  };
 }
 
 /** Keeps what an application logs instead of printing it. */

@@ -168,6 +168,7 @@ export function expectStatuses({ requests = {} }: FaultFigures, ...others: strin
 
 const KINDS = ['TCPSocketWrap', 'TCPServerWrap', 'Timeout'];
 
-function openHandles(): number {
+/** Sockets, servers and timers of this process. */
+export function openHandles(): number {
   return process.getActiveResourcesInfo().filter((kind) => KINDS.includes(kind)).length;
 }

@@ -5,7 +5,12 @@ import * as scripts from '../../lib/stores/redis/redis-scripts.js';
 import { RedisCluster } from './redis-cluster.js';
 import { RedisSentinel } from './redis-sentinel.js';
 import { RedisServer } from './redis-server.js';
-import { documentedForEvents, documentedUser, withPrefixes } from './redis-user.js';
+import {
+  documentedForEvents,
+  documentedForNearCache,
+  documentedUser,
+  withPrefixes,
+} from './redis-user.js';
 
 /** What an application is told, as long as it makes its own connection. */
 export type RedisConnection = Extract<SessionModuleOptions['redis'], string | { url?: string }>;
@@ -29,14 +34,15 @@ const TOPOLOGIES = {
   standalone: (args: readonly string[]) => RedisServer.start(args),
   tls: (args: readonly string[]) => RedisServer.start(args, { tls: true }),
   acl: (args: readonly string[], prefixes: readonly string[]) =>
-    RedisServer.start(args, { user: withPrefixes(userWithEvents(), prefixes) }),
+    RedisServer.start(args, { user: withPrefixes(userWithEverything(), prefixes) }),
   sentinel: (args: readonly string[]) => RedisSentinel.start({ args }),
   cluster: (args: readonly string[]) => RedisCluster.start(3, { args }),
 };
 
-function userWithEvents() {
+function userWithEverything() {
   const user = documentedUser();
-  return { ...user, rules: [...user.rules, ...documentedForEvents(), '&sess:*'] };
+  const more = [...documentedForEvents(), ...documentedForNearCache()];
+  return { ...user, rules: [...user.rules, ...more, '&sess:*'] };
 }
 
 /** What Redis is in this run. */

@@ -33,6 +33,11 @@ export function documentedForEvents(): readonly string[] {
   return [alone, inCluster].join(' ').split(' ');
 }
 
+/** What it needs besides so that copies of sessions can be kept. */
+export function documentedForNearCache(): readonly string[] {
+  return (/With `nearCache` it needs `(.*?)` besides/.exec(page())?.[1] ?? '').split(' ');
+}
+
 /** What it needs in a Cluster besides. */
 export function documentedInCluster(): readonly string[] {
   return (/In a Cluster it needs `(.*?)` besides/.exec(page())?.[1] ?? '').split(' ');
