@@ -22,7 +22,7 @@ export async function smoke(arena: Arena, say: (what: string) => void): Promise<
   const counts: Count[] = [];
   for (const adapter of ['express', 'fastify'] as const) {
     say(`${adapter}: commands and bytes of every workload`);
-    await withStands(['ours'], adapter, async (stands) => {
+    await withStands(['ours', 'near'], adapter, async (stands) => {
       counts.push(...(await countAll(arena, adapter, stands)));
     });
   }
@@ -53,5 +53,8 @@ export async function smoke(arena: Arena, say: (what: string) => void): Promise<
 }
 
 /** Rounded: a number in a reply may have a digit more once in a while. */
-const lineOf = ({ adapter, workload, commands, in: received, out }: Count): string =>
-  `${adapter} ${workload}: ${commands.join(' ')}, ${Math.round(received)} bytes in, ${Math.round(out)} out`;
+const lineOf = ({ contender, adapter, workload, commands, in: received, out }: Count): string => {
+  const who = contender === 'ours' ? adapter : `${contender} ${adapter}`;
+  const sent = commands.join(' ') || 'nothing';
+  return `${who} ${workload}: ${sent}, ${Math.round(received)} bytes in, ${Math.round(out)} out`;
+};

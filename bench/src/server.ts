@@ -72,7 +72,7 @@ async function serve(name: ContenderName, adapter: Adapter, redisUrl: string): P
       module: ContenderModule,
       imports: setup.imports ?? [],
       controllers: [...controllers, ...(setup.controllers ?? [])],
-      providers: [{ provide: PEER, useValue: setup.peer }],
+      providers: [{ provide: PEER, useValue: setup.peer }, ...(setup.providers ?? [])],
     },
     adapter === 'express' ? new ExpressAdapter() : new FastifyAdapter(),
     { logger: ['error', 'warn'] },

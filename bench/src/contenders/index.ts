@@ -2,6 +2,7 @@ import { bareGetex } from './bare-getex.js';
 import { overBetterAuth } from './better-auth.js';
 import { ceiling } from './ceiling.js';
 import type { Adapter, Start } from './contender.js';
+import { face } from './face.js';
 import { overExpressSession, overNestjsSession } from './express-session.js';
 import { overFastifySession } from './fastify-session.js';
 import { overIronSession } from './iron-session.js';
@@ -43,6 +44,22 @@ export const CONTENDERS = {
     home: 'redis',
     extends: 'every read',
     workloads: [...ALL, 'devices'],
+  },
+  near: {
+    title: 'nestjs-distributed-session, near cache',
+    adapters: ['express', 'fastify'],
+    start: ours({ nearCache: true }),
+    home: 'redis',
+    extends: 'once a minute',
+    workloads: ['read', 'change'],
+  },
+  face: {
+    title: 'guard, interceptor and decorator (limit)',
+    adapters: ['express', 'fastify'],
+    start: face,
+    home: 'none',
+    extends: '–',
+    workloads: ['read'],
   },
   'bare-getex': {
     title: 'bare GETEX (limit)',

@@ -11,7 +11,11 @@ const PEER = '#8aa4c8';
 const LIMIT = '#b9c0ca';
 
 const colorOf = (row: Row): string =>
-  row.contender === 'ours' ? OURS : CONTENDERS[row.contender].home === 'none' ? LIMIT : PEER;
+  row.contender === 'ours' || row.contender === 'near'
+    ? OURS
+    : CONTENDERS[row.contender].home === 'none'
+      ? LIMIT
+      : PEER;
 
 /** File name → SVG. */
 export function chartsOf(results: Results): Record<string, string> {

@@ -47,6 +47,19 @@ export function goalsOf(results: Results): Goal[] {
     ),
     atMost('Read: share of JWT verification by jose, Express', 1, share('express', 'read', 'jose')),
     atMost('The same on Fastify', 1, share('fastify', 'read', 'jose')),
+    ...(['express', 'fastify'] as const).flatMap((adapter) => [
+      atLeast(
+        `Near cache: read, requests/s relative to no session, ${titles[adapter]}`,
+        0.9,
+        row(adapter, 'read', 'near').relative.median,
+      ),
+      atLeast(
+        'The same, relative to a guard, interceptor and decorator that do nothing',
+        0.9,
+        row(adapter, 'read', 'near').requestsPerSecond.median /
+          row(adapter, 'read', 'face').requestsPerSecond.median,
+      ),
+    ]),
     atMost('Redis commands of a read', 1, commands('read'), 0),
     atMost('Redis commands of a change', 2, commands('change'), 0),
     atMost('Redis commands of a login', 3, commands('login'), 0),
@@ -68,6 +81,8 @@ export function goalsOf(results: Results): Goal[] {
     atMost('Bytes in Redis of a session of 191 bytes', 800, small?.stored ?? Number.NaN, 0),
   ];
 }
+
+const titles = { express: 'Express', fastify: 'Fastify' } as const;
 
 const atMost = (goal: string, bound: number, value: number, digits = 2): Goal => ({
   goal,

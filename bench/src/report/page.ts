@@ -7,7 +7,7 @@ import { find } from './find.js';
 import { goalsOf } from './goals.js';
 
 const title = (name: ContenderName): string =>
-  name === 'ours' ? `**${CONTENDERS[name].title}**` : CONTENDERS[name].title;
+  name === 'ours' || name === 'near' ? `**${CONTENDERS[name].title}**` : CONTENDERS[name].title;
 
 const number = (value: number, digits: number): string =>
   value
