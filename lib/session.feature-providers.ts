@@ -27,6 +27,7 @@ import { createGuard, createLane, createManager, logger, openStore } from './ses
 import { SessionService } from './session.service.js';
 import { StoreGuard } from './stores/guard/store-guard.js';
 import { MemorySessionStore } from './stores/memory/memory-session.store.js';
+import { isRedisClient } from './stores/redis/redis-client.js';
 import { RedisSessionStore } from './stores/redis/redis-session.store.js';
 
 /** What `SessionModule.forFeature` consists of. */
@@ -117,6 +118,12 @@ async function openFeature(
     undefined,
     name,
   );
+  const isHandedIn = isRedisClient(main.redis) || isRedisClient(Object(main.redis).client);
+  if (resolved.nearCache && !ownStore && !main.nearCache && isHandedIn) {
+    throw new SessionOptionsError([
+      `forFeature('${name}') has nearCache, and forRoot a client that was handed in, over which others may write: give nearCache to forRoot as well, which then opens a connection of its own`,
+    ]);
+  }
   const opened = await openStore(resolved);
   const guard = ownStore ? createGuard(resolved) : shared;
   const manager = createManager(

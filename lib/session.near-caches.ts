@@ -35,7 +35,8 @@ export class NearCaches {
     };
     const following = isFollowed(store)
       ? await store.follow({
-          changed: (handle) => cache.changed(handle),
+          changed: (handle, here) => cache.changed(handle, here),
+          changedIn: (bucket) => cache.changedIn(bucket),
           lost: () => cache.lost(),
           refused: instead,
         })

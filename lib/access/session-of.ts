@@ -126,25 +126,31 @@ export function laneOf(
  * The session that a context belongs to, or the one that is named, loaded. Whoever asks first decides by
  * the route's traits whether the request counts as activity; all share one load.
  *
+ * @param strong whatever the route says: a copy on this node will not do
  * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) where there is no session
  */
-export async function sessionOf(context: ExecutionContext, name?: string): Promise<LiveSession> {
+export async function sessionOf(
+  context: ExecutionContext,
+  name?: string,
+  strong = false,
+): Promise<LiveSession> {
   const corridor = corridorIn(context);
   const lane = laneOf(context, name, corridor);
   if (corridor instanceof DetachedCorridor) await corridor.open(lane, traitsOf(context));
   const { session } = lane;
   const state = LiveSession.stateOf(session);
-  const consistency = consistencyOf(context, lane);
+  const isStrong = strong || consistencyOf(context, lane) === 'strong';
   if (!state.loaded) {
-    const { passive, onStoreFailure } = traitsOf(context);
+    const { passive, onStoreFailure, consistency } = traitsOf(context);
     state.passive = passive;
-    if (consistency) state.copies.consistency = consistency;
+    if (isStrong) state.copies.consistency = 'strong';
+    // Whoever has asked first may have had a reason to be strict.
+    else if (consistency && !state.loading) state.copies.consistency = consistency;
     if (onStoreFailure) state.onStoreFailure = onStoreFailure;
     await session.load();
-  } else if (consistency === 'strong' && state.copies.served) {
-    // It was read before the route was known.
-    await session.confirm();
   }
+  // It may have been read before the route was known, or by another one of the same operation.
+  if (isStrong) await session.confirm();
   if (state.device === 'unproven') lane.welcome(state);
   return session;
 }

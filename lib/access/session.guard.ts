@@ -43,7 +43,7 @@ export class SessionGuard implements CanActivate {
     if (this.shouldSkip(context)) return true;
     try {
       corridorIn(context, this.sessionHost);
-      const session = await sessionOf(context);
+      const session = await sessionOf(context, undefined, this.#judgesItself(context));
       const lane = laneOf(context);
       // A class and its method may both ask for the guard.
       const pass = [this, context.getHandler(), context.getClass()];
@@ -97,6 +97,13 @@ export class SessionGuard implements CanActivate {
   /** @throws SessionForbiddenError (`SESSION_FORBIDDEN`) */
   protected refuseForbidden(_session: Session, _context: ExecutionContext): never {
     throw new SessionForbiddenError();
+  }
+
+  /** What an application decides by itself is decided on what the store has, unless the route says otherwise. */
+  #judgesItself(context: ExecutionContext): boolean {
+    const { isAllowed, isAuthenticated } = SessionGuard.prototype;
+    const isOurs = this.isAllowed === isAllowed && this.isAuthenticated === isAuthenticated;
+    return !isOurs && traitsOf(context).consistency !== 'near';
   }
 
   /** First what no login helps with: nobody is asked for a factor only to be refused after it. */

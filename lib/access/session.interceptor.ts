@@ -117,6 +117,13 @@ export class SessionInterceptor implements NestInterceptor {
     return stream.pipe(takeUntil(merge(ended, this.events.leaving$)));
   }
 
+  /** The session was read before it was known how it is to be read, and whether the request counts. */
+  async #makeUp({ session, state }: SessionCorridor, strong: boolean, uses: boolean) {
+    if (strong) await session.confirm();
+    // And takes a new id along if one is due.
+    if (uses && state?.passive) await session.use();
+  }
+
   /** What has to be waited for before the handler; usually nothing. */
   #prepare(context: ExecutionContext, corridor: SessionCorridor): Promise<unknown> | undefined {
     const { passive, skip, onStoreFailure, consistency, name, stream } = traitsOf(context);
@@ -128,12 +135,13 @@ export class SessionInterceptor implements NestInterceptor {
     if (onStoreFailure) {
       LiveSession.stateOf(corridor.lane(name).session).onStoreFailure = onStoreFailure;
     }
-    if (consistency) {
+    if (consistency && !corridor.state?.loading) {
       LiveSession.stateOf(corridor.lane(name).session).copies.consistency = consistency;
     }
-    if (corridor.state?.loaded && corridor.state.passive && !passive) {
-      // Only now it is known that the request counts, and takes a new id along if one is due.
-      return corridor.session.use();
+    const { state } = corridor;
+    const isStrong = consistency === 'strong' && state?.copies.served === true;
+    if (state?.loaded && (isStrong || (state.passive && !passive))) {
+      return this.#makeUp(corridor, isStrong, !passive);
     }
     const isNeeded = readsNestsOwnSession(context) || (stream && this.events.on);
     return isNeeded ? sessionOf(context) : undefined;

@@ -2,8 +2,14 @@ import type { FollowOptions, SessionStore } from './session-store.interface.js';
 
 /** Who keeps copies of what a store has, and must know when they are out of date. */
 export interface CopyKeeper {
-  /** A session was changed, or may have been. */
-  changed(handle: string): void;
+  /**
+   * A session was changed, or may have been.
+   *
+   * @param here by this store itself, and not asked to be followed
+   */
+  changed(handle: string, here?: boolean): void;
+  /** Sessions of a bucket were changed, and it is not known which. */
+  changedIn(bucket: string): void;
   /** Anything may have been changed. */
   lost(): void;
   /** The backend, or its user, cannot do it after all: that was not known when the keeper began to follow. */

@@ -82,7 +82,8 @@ export class SessionLifetime {
   /** Until when a session lives, as far as this node has moved its idle window. */
   knownIdleEnd(handle: string): number | undefined {
     const touched = this.lastTouch(handle);
-    return touched === undefined ? undefined : touched + this.idleTimeout(handle);
+    if (touched === undefined) return undefined;
+    return Math.min(touched + this.idleTimeout(handle), this.#ends.get(handle) ?? Infinity);
   }
 
   lastTouch(handle: string): number | undefined {
@@ -97,10 +98,15 @@ export class SessionLifetime {
     this.#touches.set(handle, now);
   }
 
-  /** @param endedAt when it was ended here, or went on under another handle */
-  forget(handle: string, endedAt?: number): void {
+  /** The idle window was not moved after all: it is due again. */
+  forgetTouch(handle: string): void {
     this.#touches.delete(handle);
     this.#olderTouches.delete(handle);
+  }
+
+  /** @param endedAt when it was ended here, or went on under another handle */
+  forget(handle: string, endedAt?: number): void {
+    this.forgetTouch(handle);
     this.#ends.delete(handle);
     this.recent?.forget(handle, endedAt);
   }

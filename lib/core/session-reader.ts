@@ -131,7 +131,9 @@ export class SessionReader {
     const { lifetime, clock } = this.parts;
     const isDue = record.header.renew || lifetime.isRenewalDue(record.header, clock.now());
     if (isDue) state.renewUnasked();
-    else await this.touch(state);
+    else if (!state.copies.served) await this.touch(state);
+    // Who is served from a copy waits for nothing.
+    else void this.touch(state).catch(() => undefined);
   }
 
   /** Starts the idle window anew, if that is due. */
@@ -223,6 +225,7 @@ export class SessionReader {
     if (lifetime.isRenewalDue(record.header, now)) state.renewUnasked();
     // A copy is older than its use.
     if (!state.copies.served) lifetime.recent?.seen(handle, (loaded as LoadedValue).value, now);
+    loaded?.moving?.catch(() => lifetime.forgetTouch(handle));
     if (touch) await this.#extended(state, handle, now, touch);
     else this.#seen(state, handle, now, loaded?.remaining);
     return true;
@@ -248,9 +251,11 @@ export class SessionReader {
 
   /** What was served from a copy is read from the store; what was changed is changed again on that. */
   async confirm(state: SessionState): Promise<void> {
-    state.copies.consistency = 'strong';
     if (!state.copies.served || !state.loaded || state.ended || state.destroyed) return;
-    await (state.loading = this.#loadAnew(state));
+    state.copies.consistency = 'strong';
+    state.copies.served = false;
+    // What a copy shows to have ended has ended.
+    if (state.storedId !== undefined) await (state.loading = this.#loadAnew(state));
   }
 
   /**

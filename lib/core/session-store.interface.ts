@@ -19,6 +19,8 @@ export interface LoadedValue {
   readonly copy?: SessionCopy | undefined;
   /** It comes from such a copy, and was not read just now. */
   readonly served?: boolean;
+  /** Its idle window is being moved beside; fails if that was not possible. */
+  readonly moving?: Promise<unknown> | undefined;
 }
 
 /** What a near cache keeps of one value. */

@@ -7,7 +7,7 @@ import type { Keyring } from './keyring.js';
 import { openWithId, sealWithId } from './successor.sealer.js';
 
 const ID_LENGTH = 44;
-/** What a client has seen, between id and MAC: a count of at most eight digits. */
+/** What a client has seen, between id and MAC: a count, in base 36. */
 const SEEN = /^~([1-9a-z][0-9a-z]{0,6})$/;
 const MAC_LENGTH = 1 + 43;
 

@@ -46,10 +46,11 @@ class Node {
     const client = clientOf({ Redis, Cluster }, redis.connection(), patient) as Client;
     const node = new Node(client, ...rest);
     node.cache.following = await node.store.follow({
-      changed: (handle) => {
-        node.#told.add(handle);
-        node.cache.changed(handle);
+      changed: (handle, here) => {
+        if (!here) node.#told.add(handle);
+        node.cache.changed(handle, here);
       },
+      changedIn: (bucket) => node.cache.changedIn(bucket),
       lost: () => node.cache.lost(),
     });
     await until('copies are kept', () => node.cache.following?.isLive);

@@ -2,6 +2,7 @@ import {
   Controller,
   createParamDecorator,
   Get,
+  Post,
   UseGuards,
   type CallHandler,
   type CanActivate,
@@ -33,6 +34,11 @@ const Visit = createParamDecorator(async () => visit);
 
 @Controller()
 class FaceController {
+  @Post('login')
+  login() {
+    return {};
+  }
+
   @UseGuards(OpenGuard)
   @Get('read')
   read(@Visit() found: typeof visit) {

@@ -59,6 +59,12 @@ export class InFlight {
     if (course) Object.assign(course, { read, touches });
   }
 
+  /** It has ended: who comes now asks anew, whatever else is under way. */
+  unshare(handle: string, read: Promise<LoadedValue | undefined>): void {
+    const course = this.#courses.get(handle);
+    if (course?.read === read) course.read = undefined;
+  }
+
   /** A session was changed: what is under way may be from before. */
   changed(handle: string): void {
     const course = this.#courses.get(handle);

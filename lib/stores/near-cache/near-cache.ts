@@ -1,5 +1,7 @@
 import type { FollowedSessionStore, Following } from '../../core/followed-store.interface.js';
 import type { NearCacheFigures } from '../../core/near-cache-figures.js';
+import { LRUCache } from 'lru-cache';
+import { bucketOfHandle } from '../../core/session-id.js';
 import { countOf } from '../../core/session-record.js';
 import {
   isIndexed,
@@ -14,6 +16,9 @@ import {
 import { InFlight, type Flight } from './in-flight.js';
 import { NearCopies, type NearCopiesOptions, type NearCopy } from './near-copies.js';
 
+/** Milliseconds in which a write that has failed may be carried out after all. */
+const UNSURE = 2_000;
+
 /**
  * Keeps copies of sessions that are in use on this node, in front of a store that tells when they are
  * changed elsewhere. Everything is written to the store first, and only then here. What is not certain
@@ -22,7 +27,9 @@ import { NearCopies, type NearCopiesOptions, type NearCopy } from './near-copies
 export class NearCache {
   readonly #copies: NearCopies;
   readonly #inFlight = new InFlight();
-  readonly #touches = new Set<Promise<unknown>>();
+  readonly #touches = new Map<string, Promise<boolean>>();
+  /** A write of these failed: it may yet be carried out, and then nobody tells this node. */
+  readonly #unsure = new LRUCache<string, true>({ max: 10_000, ttl: UNSURE });
   readonly #tally = { hits: 0, misses: 0, shared: 0, behind: 0, invalidations: 0, flushes: 0 };
   readonly #age = { sum: 0, max: 0 };
   /** Copies of one era were all kept while changes were told. */
@@ -40,10 +47,20 @@ export class NearCache {
     return { ...this.#tally, servedAge: { ...this.#age }, entries: size, bytes, live };
   }
 
-  /** Somebody else has changed a session, or may have. */
-  changed(handle: string): void {
+  /**
+   * A session was changed, or may have been.
+   *
+   * @param here by this node itself
+   */
+  changed(handle: string, here = false): void {
     this.#inFlight.changed(handle);
-    if (this.#copies.drop(handle)) this.#tally.invalidations++;
+    if (this.#copies.drop(handle) && !here) this.#tally.invalidations++;
+  }
+
+  /** Sessions of a bucket were changed, and it is not known which. */
+  changedIn(bucket: string): void {
+    this.#copies.dropBucket(bucket);
+    this.#inFlight.allChanged();
   }
 
   /** Anything may have been changed. */
@@ -56,7 +73,7 @@ export class NearCache {
 
   /** What was to be done beside the requests is done. */
   async settled(): Promise<void> {
-    await Promise.all(this.#touches);
+    await Promise.allSettled(this.#touches.values());
   }
 
   /** The same store behind this cache. */
@@ -74,19 +91,24 @@ export class NearCache {
   #indexed(store: IndexedSessionStore): Partial<IndexedSessionStore> {
     return {
       admit: async (handle, value, options) => {
-        const admission = await this.#dropping([handle], store.admit(handle, value, options));
-        if (admission.status === 'created') admission.retired.forEach((one) => this.#drop(one));
-        return admission;
+        try {
+          const admission = await this.#dropping([handle], store.admit(handle, value, options));
+          if (admission.status === 'created') admission.retired.forEach((one) => this.#drop(one));
+          return admission;
+        } catch (error) {
+          // Others may have given way.
+          this.changedIn(bucketOfHandle(handle));
+          throw error;
+        }
       },
       replace: (handle, value, options) =>
         this.#dropping([handle, options.next.handle], store.replace(handle, value, options)),
       endIn: async (bucket, ...rest) => {
+        this.changedIn(bucket);
         try {
           return await store.endIn(bucket, ...rest);
         } finally {
-          // Which ones it was is not told: of what is under way nothing is known either.
-          this.#copies.dropBucket(bucket);
-          this.#inFlight.allChanged();
+          this.changedIn(bucket);
         }
       },
     };
@@ -109,7 +131,9 @@ export class NearCache {
       isTold && !copy ? this.#inFlight.shared(handle, options.touch !== undefined) : undefined;
     if (!shared || options.remaining) return this.#read(store, handle, options);
     this.#tally.shared++;
-    const loaded = await shared;
+    const read = await shared;
+    // It was sent before this one came.
+    const loaded = read && { ...read, served: true };
     const isBehind = near.atLeast !== undefined && loaded && countOf(loaded.value) < near.atLeast;
     return isBehind ? this.#read(store, handle, options) : loaded;
   }
@@ -120,12 +144,14 @@ export class NearCache {
     this.#age.sum += age;
     if (age > this.#age.max) this.#age.max = age;
     const now = this.options.clock.now();
-    if (touch !== undefined) this.#touchBeside(store, handle, touch);
-    const remaining = touch ?? (copy.until === undefined ? undefined : copy.until - now);
     const { value } = copy;
-    return remaining === undefined
+    if (touch !== undefined) {
+      const moving = this.#touchBeside(store, handle, touch);
+      return { value, remaining: touch, copy, served: true, moving };
+    }
+    return copy.until === undefined
       ? { value, copy, served: true }
-      : { value, remaining, copy, served: true };
+      : { value, remaining: copy.until - now, copy, served: true };
   }
 
   /** Asks the store, and keeps what it says, if it is certain that its next change will be told. */
@@ -136,7 +162,7 @@ export class NearCache {
   ): Promise<LoadedValue | undefined> {
     const flight = this.#inFlight.begin(handle);
     const { touch } = options;
-    const { keep } = this.#attempt(handle, flight);
+    const keep = this.#attempt(handle, flight);
     const asked = this.options.clock.now();
     const reply = store.load(handle, { ...options, follow: true });
     const read = reply.then(
@@ -145,10 +171,12 @@ export class NearCache {
         const until = remaining === undefined ? undefined : asked + remaining;
         const copy = loaded && keep(loaded.value, until);
         if (!loaded) this.#drop(handle);
+        this.#inFlight.unshare(handle, read);
         flight.end();
         return copy ? { ...loaded, copy } : loaded;
       },
       (error: unknown) => {
+        this.#inFlight.unshare(handle, read);
         flight.end();
         throw error;
       },
@@ -164,7 +192,7 @@ export class NearCache {
     options: SaveOptions,
   ): Promise<SaveOutcome> {
     const flight = this.#inFlight.begin(handle);
-    const { keep } = this.#attempt(handle, flight);
+    const keep = this.#attempt(handle, flight);
     const { ttl } = options;
     // What is confirmed goes over another connection, and that one's changes are told as those of others.
     const follow = !(options.confirm && store.confirms);
@@ -174,6 +202,9 @@ export class NearCache {
       const outcome = await store.save(handle, value, { ...options, follow });
       kept = outcome.status === 'saved' && follow && keep(value, until) !== undefined;
       return outcome;
+    } catch (error) {
+      this.#unsure.set(handle, true);
+      throw error;
     } finally {
       // Reads that are under way may have come before it.
       this.#inFlight.changed(handle);
@@ -189,9 +220,10 @@ export class NearCache {
     const era = this.#era;
     const keep = (value: StoredValue, until: number | undefined): NearCopy | undefined => {
       const isCertain = wasLive && this.following?.isLive && era === this.#era && flight.isAhead;
-      return isCertain ? this.#copies.keep(handle, value, at, until) : undefined;
+      if (!isCertain || this.#unsure.has(handle)) return undefined;
+      return this.#copies.keep(handle, value, at, until);
     };
-    return { keep };
+    return keep;
   }
 
   async #touch(store: SessionStore, handle: string, ttl: number): Promise<boolean> {
@@ -209,23 +241,29 @@ export class NearCache {
     }
   }
 
-  /** Nobody waits for it. */
-  #touchBeside(store: SessionStore, handle: string, ttl: number): void {
-    const touch = this.#touch(store, handle, ttl).catch(() => undefined);
-    this.#touches.add(touch);
-    void touch.finally(() => this.#touches.delete(touch));
+  /** Once, however many ask for it at the same time. */
+  #touchBeside(store: SessionStore, handle: string, ttl: number): Promise<boolean> {
+    const known = this.#touches.get(handle);
+    if (known) return known;
+    const touch = this.#touch(store, handle, ttl);
+    this.#touches.set(handle, touch);
+    const done = () => this.#touches.delete(handle);
+    touch.then(done, done);
+    return touch;
   }
 
   async #dropping<T>(handles: readonly string[], reply: Promise<T>): Promise<T> {
     try {
       return await reply;
+    } catch (error) {
+      handles.forEach((handle) => this.#unsure.set(handle, true));
+      throw error;
     } finally {
       handles.forEach((handle) => this.#drop(handle));
     }
   }
 
   #drop(handle: string): void {
-    this.#inFlight.changed(handle);
-    this.#copies.drop(handle);
+    this.changed(handle, true);
   }
 }

@@ -46,7 +46,7 @@ export class NearCopies {
     return this.#copies.calculatedSize;
   }
 
-  /** A copy that will do for a read; `'old'`, `'behind'` or `undefined`: why there is none. */
+  /** A copy that will do for a read; `'behind'`: its client has seen a newer one. */
   find(handle: string, { atLeast = 0, until = 0 }: NearRead): NearCopy | 'behind' | undefined {
     const copy = this.#copies.get(handle);
     if (!copy) return undefined;

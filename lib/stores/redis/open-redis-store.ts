@@ -64,9 +64,11 @@ export async function openRedisStore(
   return answering(store, client as unknown as RedisClient, options);
 }
 
-/** Another connection to where a client goes. */
-const likeIt = (client: RedisClient): Redis | Cluster =>
-  (client.duplicate as () => unknown)() as Redis | Cluster;
+/** Another connection to where a client goes; replicas tell of nothing. */
+const likeIt = (client: RedisClient): Redis | Cluster => {
+  const duplicate = client.duplicate?.bind(client) as (...options: unknown[]) => Redis | Cluster;
+  return client.nodes ? duplicate([], { scaleReads: 'master' }) : duplicate();
+};
 
 /** One like another may be on its way already. */
 async function connected(client: Redis | Cluster): Promise<void> {

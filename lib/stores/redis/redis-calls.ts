@@ -58,8 +58,13 @@ export class RedisCalls {
     return this.#confirmed !== undefined;
   }
 
-  /** Tells of changes to what was read. */
-  get tracking(): RedisTracking {
+  /** Tells of changes to what was read; `undefined`: nobody has asked for it. */
+  get tracking(): RedisTracking | undefined {
+    return this.#tracking;
+  }
+
+  /** The same, from now on. */
+  followers(): RedisTracking {
     return (this.#tracking ??= new RedisTracking(this));
   }
 

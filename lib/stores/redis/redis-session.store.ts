@@ -93,7 +93,7 @@ export class RedisSessionStore
 
   /** By client tracking; `undefined` where the server does not do it, or not for this user. */
   follow(keeper: CopyKeeper): Promise<Following | undefined> {
-    return this.#calls.tracking.follow(this.#keys, keeper);
+    return this.#calls.followers().follow(this.#keys, keeper);
   }
 
   /** Learns what is better known before the first request. */
@@ -134,6 +134,7 @@ export class RedisSessionStore
     const call = { handle, keys, args: [...args, limited, ...rule], told };
     const reply = await this.#write(options, scripts.ADMIT, call);
     const [status, ...retired] = reply as [number, ...string[]];
+    for (const one of retired) this.#calls.tracking?.changedHere(this.#keys, one);
     if (Number(status) === 1) return { status: 'created', retired };
     return { status: Number(status) === 2 ? 'full' : 'taken' };
   }
@@ -177,8 +178,8 @@ export class RedisSessionStore
     await this.#calls.run(scripts.SETTLE, keys, handle, since, life, version);
   }
 
-  touch(handle: string, ttl: number, options?: FollowOptions): Promise<boolean> {
-    return this.#reads.touch(this.#keys.record(handle), ttl, options);
+  touch(handle: string, ttl: number): Promise<boolean> {
+    return this.#reads.touch(this.#keys.record(handle), ttl);
   }
 
   async delete(
@@ -264,7 +265,7 @@ export class RedisSessionStore
   }
 
   /** A change; if something is to be told of it, by the script that tells it as well. */
-  #write(
+  async #write(
     { confirm, news, follow }: WriteOptions & FollowOptions,
     script: RedisScript,
     { handle, keys, args, told }: Change,
@@ -273,9 +274,13 @@ export class RedisSessionStore
     const how = confirm && this.confirms ? 'runConfirmed' : follow ? 'runFollowed' : 'run';
     const run = (one: RedisScript, its: readonly string[], all: Argument[]) =>
       this.#calls[how](one, its, ...all);
-    if (!news) return run(script, keys, args);
     const bucket = handle.length === 2 ? handle : bucketOfHandle(handle);
-    return run(...this.news.told(script, keys, args, { ...told, news, bucket }));
+    try {
+      if (!news) return await run(script, keys, args);
+      return await run(...this.news.told(script, keys, args, { ...told, news, bucket }));
+    } finally {
+      if (!follow) this.#calls.tracking?.changedHere(this.#keys, handle);
+    }
   }
 
   /** A pointer is no session any more; of one that goes on something else may be told from now on. */
@@ -293,7 +298,8 @@ export class RedisSessionStore
     const forGood = confirm && this.#calls.confirms;
     if (forGood) return this.#write({ confirm, news }, scripts.DELETE_FOR_GOOD, call);
     if (keys.length > 1 || news) return this.#write({ news }, scripts.DELETE, call);
-    return this.#calls.bounded(this.#calls.client.getdel(keys[0] as string));
+    const deleted = this.#calls.bounded(this.#calls.client.getdel(keys[0] as string));
+    return deleted.finally(() => this.#calls.tracking?.changedHere(this.#keys, handle));
   }
 
   #newRecord(handle: string, value: StoredValue, { ttl, standing }: CreateOptions) {

@@ -74,6 +74,15 @@ export class RedisTracking {
     };
   }
 
+  /** What this node itself changes Redis does not tell it. `where`: a handle, or a bucket. */
+  changedHere(of: RedisKeys, where: string): void {
+    for (const { keys, keeper } of this.#ears) {
+      if (keys !== of) continue;
+      if (where.length === 2) keeper.changedIn(where);
+      else keeper.changed(where, true);
+    }
+  }
+
   close(): void {
     this.#isBegun = false;
     for (const turn of TURNS) this.#events?.off(turn, this.#onTurn);
