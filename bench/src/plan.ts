@@ -6,7 +6,7 @@ import { grow } from './growth.js';
 import { getexLoop } from './limits.js';
 import { machineOf } from './machine.js';
 import { BenchRedis } from './redis.js';
-import type { Footprint, Results } from './results.js';
+import type { Footprint, NearResults, Results } from './results.js';
 import { compare, type Scenario } from './scenario.js';
 
 const WORKLOADS: readonly Workload[] = ['read', 'change', 'login', 'logout', 'devices'];
@@ -34,9 +34,12 @@ const fits = (name: ContenderName, { workload, bytes }: Load): boolean =>
   contender(name).workloads.includes(workload) &&
   !(contender(name).home === 'cookie' && bytes > 2 * KB);
 
+/** Compared with what Nest itself costs of the same application, in a run of their own. */
+const APART: readonly ContenderName[] = ['near', 'face'];
+
 export const contendersOn = (adapter: Adapter): ContenderName[] =>
-  (Object.keys(CONTENDERS) as ContenderName[]).filter((name) =>
-    contender(name).adapters.includes(adapter),
+  (Object.keys(CONTENDERS) as ContenderName[]).filter(
+    (name) => contender(name).adapters.includes(adapter) && !APART.includes(name),
   );
 
 /** Starts the servers of some contenders, and ends them after their work. */
@@ -78,9 +81,28 @@ export async function fullRun(arena: Arena, say: (what: string) => void): Promis
       if (adapter === 'express') limits = await getexLoop(redis);
     });
   }
+  const near = await nearRun(arena, say);
   say('growth to a million sessions');
   const growth = await grow(arena, [1_000, 100_000, 1_000_000], 5);
-  return { machine: machineOf(redisVersion), scenarios, counts, footprints, growth, limits };
+  return { machine: machineOf(redisVersion), scenarios, counts, footprints, growth, limits, near };
+}
+
+/** Reads that a near cache serves, beside what nothing could do without: about two minutes. */
+export async function nearRun(arena: Arena, say: (what: string) => void): Promise<NearResults> {
+  const scenarios: Scenario[] = [];
+  const counts: Count[] = [];
+  let redisVersion = '';
+  for (const adapter of ADAPTERS) {
+    say(`${adapter}: reads from the near cache`);
+    await withStands(['ceiling', 'face', 'near', 'ours'], adapter, async (stands, redis) => {
+      redisVersion = await redis.version();
+      const near = stands.filter(({ name }) => name === 'near');
+      counts.push(...(await countAll(arena, adapter, near)));
+      const load: Load = { workload: 'read', bytes: KB, connections: 64, seconds: 1 };
+      scenarios.push(await compare(arena, adapter, stands, load, 7));
+    });
+  }
+  return { machine: machineOf(redisVersion), scenarios, counts };
 }
 
 /** Exact figures of every contender and workload. */

@@ -17,6 +17,13 @@ export interface Footprint {
   readonly stored: number;
 }
 
+/** What reads from a near cache cost. */
+export interface NearResults {
+  readonly machine: Machine;
+  readonly scenarios: readonly Scenario[];
+  readonly counts: readonly Count[];
+}
+
 /** Everything that one full run has found out; the report is made from it. */
 export interface Results {
   readonly machine: Machine;
@@ -25,6 +32,7 @@ export interface Results {
   readonly footprints: readonly Footprint[];
   readonly growth: readonly Growth[];
   readonly limits: Limits;
+  readonly near: NearResults;
 }
 
 const FILE = join(import.meta.dirname, '..', 'results.json');

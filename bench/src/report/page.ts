@@ -34,6 +34,7 @@ export function pageOf(results: Results): string {
     writes(results),
     connections(results),
     sizes(results),
+    nearCache(results),
     growth(results),
     footprints(results),
     limits(results),
@@ -48,6 +49,7 @@ Made by a program from what it measured, \`bench/results.json\`; not written by 
 
 \`\`\`sh
 npm ci && npm run bench        # measures everything and writes this page: about ten minutes
+npm ci && npm run bench:near   # the near cache alone: about two minutes
 npm ci && npm run bench:smoke  # the gate: our commands and bytes, and a read beside express-session's
 \`\`\`
 
@@ -103,6 +105,22 @@ function reads(results: Results): string {
 ${table(READ_HEAD, rows)}`;
   });
   return `## Authenticated read, 1 KB, 64 connections\n\n${parts.join('\n\n')}`;
+}
+
+function nearCache({ near }: Results): string {
+  const parts = BOTH.map((adapter) => {
+    const rows = near.scenarios.find((one) => one.adapter === adapter)?.rows ?? [];
+    return `### ${label(adapter)}\n\n${table(READ_HEAD, rows.map(readRow))}`;
+  });
+  const counts = near.counts.map(
+    ({ adapter, workload, commands }) =>
+      `${workload} on ${label(adapter)}: ${commands.join(', ') || 'none'}`,
+  );
+  return `## Near cache
+
+The same read, 1 KB at 64 connections, served from copies on the node (\`nearCache: true\`), in a run of its own of ${near.machine.date}. Beside it stands an application with the same face, a guard, an interceptor and a parameter decorator, and nothing behind them: what Nest itself takes for these. Commands of one request to a session that is in use: ${counts.join('; ')}.
+
+${parts.join('\n\n')}`;
 }
 
 function wire({ counts }: Results): string {
@@ -211,5 +229,5 @@ function footprints({ footprints: all }: Results): string {
 function limits({ limits: { getexLoop, getexLoopRedis } }: Results): string {
   return `## Limits
 
-A bare loop of \`GETEX\` of 1 KB over ioredis, 64 in flight, without any HTTP: ${number(getexLoop, 1)} µs of the client's processor time and ${number(getexLoopRedis, 1)} µs of Redis' for each. \`bare GETEX (limit)\` in the tables is the same command inside of the application. A session that is not asked for costs no command, and neither would one that a cache near the application has: 0 commands, 0 bytes.`;
+A bare loop of \`GETEX\` of 1 KB over ioredis, 64 in flight, without any HTTP: ${number(getexLoop, 1)} µs of the client's processor time and ${number(getexLoopRedis, 1)} µs of Redis' for each. \`bare GETEX (limit)\` in the tables is the same command inside of the application. A session that is not asked for costs no command.`;
 }
