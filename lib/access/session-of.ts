@@ -40,16 +40,23 @@ export interface RouteTraits {
   readonly required: boolean;
 }
 
-const known = new WeakMap<object, WeakMap<object, RouteTraits>>();
+interface KnownTraits {
+  readonly controller: object;
+  readonly traits: RouteTraits;
+}
+
+/** By handler; usually it is of one controller. */
+const known = new WeakMap<object, KnownTraits[]>();
 
 /** The traits of the route that a context stands for; read once. */
 export function traitsOf(context: ExecutionContext): RouteTraits {
   const handler = context.getHandler();
   const controller = context.getClass();
-  let ofHandler = known.get(handler);
-  if (!ofHandler) known.set(handler, (ofHandler = new WeakMap()));
-  let traits = ofHandler.get(controller);
-  if (!traits) ofHandler.set(controller, (traits = readTraits(handler, controller)));
+  let all = known.get(handler);
+  if (!all) known.set(handler, (all = []));
+  for (const one of all) if (one.controller === controller) return one.traits;
+  const traits = readTraits(handler, controller);
+  all.push({ controller, traits });
   return traits;
 }
 
@@ -90,7 +97,8 @@ export function corridorIn(
 ): SessionCorridor | undefined {
   switch (context.getType<string>()) {
     case 'http':
-      return corridorOf(context.switchToHttp().getRequest<object>());
+      // As `switchToHttp().getRequest()`, which makes three functions each time.
+      return corridorOf(context.getArgByIndex<object>(0));
     case 'graphql':
       return corridorOfOperation(context, host);
     case 'rpc':
@@ -153,6 +161,17 @@ export async function sessionOf(
   if (isStrong) await session.confirm();
   if (state.device === 'unproven') lane.welcome(state);
   return session;
+}
+
+/** The same if nothing has to be waited for, which is so behind a guard; else `undefined`. */
+export function sessionAtHand(context: ExecutionContext, name?: string): LiveSession | undefined {
+  const corridor = corridorIn(context);
+  if (!corridor || corridor instanceof DetachedCorridor) return undefined;
+  const lane = laneOf(context, name, corridor);
+  const { state } = lane;
+  if (!state?.loaded || state.device === 'unproven') return undefined;
+  if (state.copies.served && consistencyOf(context, lane) === 'strong') return undefined;
+  return lane.session;
 }
 
 /**

@@ -21,7 +21,7 @@ import {
   SESSION_STORE,
   SKIP_SESSION,
 } from '../session.constants.js';
-import { laneOf, mustBeSaved, sessionOf } from './session-of.js';
+import { laneOf, mustBeSaved, sessionAtHand, sessionOf } from './session-of.js';
 import { SessionGuard } from './session.guard.js';
 
 type Pipe = Type<PipeTransform> | PipeTransform;
@@ -36,19 +36,18 @@ export interface SessionParamOptions {
 /** The session of the current request: see the `Session` decorator of the same name. */
 export interface Session extends LiveSession {}
 
-const sessionParam = createParamDecorator(async (key: string | undefined, context) => {
-  const session = await sessionOf(context);
-  mustBeSaved(context);
-  return key === undefined ? session : session.get(key);
-});
-
 /** Of each name a decorator of its own: Nest keeps the argument of a decorator for keys and pipes. */
-const namedSessionParam = (name: string) =>
-  createParamDecorator(async (key: string | undefined, context) => {
-    const session = await sessionOf(context, name);
-    mustBeSaved(context);
-    return key === undefined ? session : session.get(key);
+const namedSessionParam = (name?: string) =>
+  createParamDecorator((key: string | undefined, context) => {
+    const take = (session: LiveSession) => {
+      mustBeSaved(context);
+      return key === undefined ? session : session.get(key);
+    };
+    const session = sessionAtHand(context, name);
+    return session ? take(session) : sessionOf(context, name).then(take);
   });
+
+const sessionParam = namedSessionParam();
 
 /**
  * Injects the session, or one of its attributes; pipes and Standard Schemas work as with `@Body()`.

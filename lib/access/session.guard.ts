@@ -101,8 +101,9 @@ export class SessionGuard implements CanActivate {
 
   /** What an application decides by itself is decided on what the store has, unless the route says otherwise. */
   #judgesItself(context: ExecutionContext): boolean {
-    const { isAllowed, isAuthenticated } = SessionGuard.prototype;
-    const isOurs = this.isAllowed === isAllowed && this.isAuthenticated === isAuthenticated;
+    const isOurs = (['isAllowed', 'isAuthenticated'] as const).every(
+      (method) => this[method] === SessionGuard.prototype[method],
+    );
     return !isOurs && traitsOf(context).consistency !== 'near';
   }
 

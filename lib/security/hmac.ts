@@ -22,9 +22,17 @@ export class Hmac {
   }
 
   of(text: string): Buffer {
-    const message = this.#messageOf(text);
-    hash('sha256', message, 'buffer').copy(this.#outer, BLOCK);
-    return hash('sha256', this.#outer, 'buffer');
+    return hash('sha256', this.#around(text), 'buffer');
+  }
+
+  /** The same in base64url: no memory outside of the heap is taken for it. */
+  textOf(text: string): string {
+    return hash('sha256', this.#around(text), 'base64url');
+  }
+
+  #around(text: string): Buffer {
+    this.#outer.write(hash('sha256', this.#messageOf(text), 'binary'), BLOCK, 'latin1');
+    return this.#outer;
   }
 
   #messageOf(text: string): Buffer {

@@ -31,15 +31,17 @@ import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js'
 @Injectable()
 class BothGuard extends SessionGuard {
   override async canActivate(context: ExecutionContext): Promise<boolean> {
-    const near = forHandler(context, Routes.prototype.me);
-    const strong = forHandler(context, Routes.prototype.admin);
+    const near = forHandler(context, 'me');
+    const strong = forHandler(context, 'admin');
     const both = await Promise.all([super.canActivate(near), super.canActivate(strong)]);
     return both.every(Boolean);
   }
 }
 
-const forHandler = (context: ExecutionContext, handler: () => unknown): ExecutionContext =>
-  Object.create(context, { getHandler: { value: () => handler } }) as ExecutionContext;
+const forHandler = (context: ExecutionContext, name: 'me' | 'admin'): ExecutionContext =>
+  Object.create(context, {
+    getHandler: { value: () => Routes.prototype[name] },
+  }) as ExecutionContext;
 
 /** Decides by what it finds in the session. */
 @Injectable()

@@ -8,6 +8,7 @@ import {
   type IndexedSessionStore,
   type LoadedValue,
   type LoadOptions,
+  type NearRead,
   type SaveOptions,
   type SaveOutcome,
   type SessionStore,
@@ -114,15 +115,26 @@ export class NearCache {
     };
   }
 
-  async #load(
+  #load(
     store: SessionStore,
     handle: string,
-    { near, ...options }: LoadOptions = {},
+    options: LoadOptions = {},
   ): Promise<LoadedValue | undefined> {
+    const { near } = options;
     if (!near) return store.load(handle, options);
     if (near.strong) return this.#read(store, handle, options);
     const copy = this.#copies.find(handle, near);
-    if (copy && copy !== 'behind') return this.#serve(store, handle, copy, options);
+    if (!copy || copy === 'behind') return this.#miss(store, handle, options, near, copy);
+    return Promise.resolve(this.#serve(store, handle, copy, options));
+  }
+
+  async #miss(
+    store: SessionStore,
+    handle: string,
+    options: LoadOptions,
+    near: NearRead,
+    copy: 'behind' | undefined,
+  ): Promise<LoadedValue | undefined> {
     this.#tally.misses++;
     if (copy === 'behind') this.#tally.behind++;
     // Nobody would say that what was asked for before is out of date.
@@ -164,7 +176,11 @@ export class NearCache {
     const { touch } = options;
     const keep = this.#attempt(handle, flight);
     const asked = this.options.clock.now();
-    const reply = store.load(handle, { ...options, follow: true });
+    const reply = store.load(handle, {
+      touch,
+      remaining: options.remaining ?? false,
+      follow: true,
+    });
     const read = reply.then(
       (loaded) => {
         const remaining = touch ?? loaded?.remaining;
