@@ -57,6 +57,7 @@ export type {
   SessionData,
   SessionGrantOptions,
   SessionKey,
+  SessionTokenOptions,
   SessionValue,
   SwitchPrincipalOptions,
 } from './core/session.js';
@@ -97,6 +98,24 @@ export type {
   TransportRequest,
   TransportResponse,
 } from './core/session-id-transport.interface.js';
+export type {
+  ExpiryFigures,
+  SessionFigures,
+  SessionObserver,
+  SessionStep,
+} from './core/session-observer.interface.js';
+export type {
+  MigrationParts,
+  MigrationVisit,
+  SessionMigration,
+} from './core/session-migration.interface.js';
+export type {
+  SessionTokenIssuer,
+  SessionTokenSubject,
+  SessionTokenTerms,
+} from './core/session-token-issuer.interface.js';
+export type { RevocationAbility, StoreAbilities } from './core/store-abilities.js';
+export type { FencedSessionStore } from './core/fenced-store.interface.js';
 export type { SessionConsistency } from './core/consistency.js';
 export type {
   CopyKeeper,
@@ -147,10 +166,12 @@ export {
   SessionRequiredError,
   SessionSerializationError,
   SessionStepUpError,
+  SessionStoreCannotError,
   SessionStoreUnavailableError,
   SessionTooLargeError,
   SessionUnconfirmedError,
   SessionUnavailableError,
+  type LargePart,
   type SessionErrorCode,
   type StepUp,
 } from './core/session.errors.js';

@@ -8,6 +8,7 @@ import {
 } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
 import { SessionManager } from './core/session-manager.js';
+import type { ExpiryFigures } from './core/session-observer.interface.js';
 import type { SessionStore } from './core/session-store.interface.js';
 import { SessionOptionsError } from './core/session.errors.js';
 import type { TellingSessionStore } from './core/store-news.interface.js';
@@ -27,6 +28,7 @@ export class EventWork implements OnModuleInit, OnApplicationBootstrap, BeforeAp
   readonly #logger = new Logger('SessionEvents');
   readonly #sources: { source: EventSource; options: ResolvedEventsOptions }[] = [];
   readonly #running: { stop(): Promise<void> }[] = [];
+  readonly #sweepers = new Map<string | undefined, ExpirySweeper>();
   #handlers: readonly EventHandler[] = [];
   #isListening = false;
 
@@ -93,12 +95,18 @@ export class EventWork implements OnModuleInit, OnApplicationBootstrap, BeforeAp
     for (const { source, options } of this.#sources) {
       const sweeper = new ExpirySweeper(source, { every: options.sweepEvery, onTrouble });
       sweeper.start();
+      this.#sweepers.set(source.name, sweeper);
       this.#running.push(sweeper);
       if (shared.length === 0) continue;
       const delivery = new ClusterDelivery(source, shared, { group: options.group, onTrouble });
       delivery.start(this.events);
       this.#running.push(delivery);
     }
+  }
+
+  /** What this node knows of the ends of sessions of a name, if it looks for them. */
+  expiryOf(name: string | undefined): ExpiryFigures | undefined {
+    return this.#sweepers.get(name)?.figures;
   }
 
   /** What is under way is done; another node goes on at once. */

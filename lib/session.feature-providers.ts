@@ -1,5 +1,6 @@
 import type { FactoryProvider, Provider } from '@nestjs/common';
 import type { Clock } from './core/clock.js';
+import { isCarried } from './core/carried-store.interface.js';
 import type { SessionStore } from './core/session-store.interface.js';
 import { SessionOptionsError } from './core/session.errors.js';
 import type { TellingSessionStore } from './core/store-news.interface.js';
@@ -23,6 +24,7 @@ import {
 } from './session.constants.js';
 import { EventWork } from './session.event-work.js';
 import { NearCaches } from './session.near-caches.js';
+import { Observation } from './session.observation.js';
 import { createGuard, createLane, createManager, logger, openStore } from './session.providers.js';
 import { SessionService } from './session.service.js';
 import { StoreGuard } from './stores/guard/store-guard.js';
@@ -49,9 +51,21 @@ export const featureProviders = (
         events: SessionEvents,
         work: EventWork,
         nearCaches: NearCaches,
+        observation: Observation,
         own: SessionFeatureOptions,
         given?: SessionModuleOptions,
-      ) => openFeature(name, own, { host, main, store, guard, events, work, nearCaches, given }),
+      ) =>
+        openFeature(name, own, {
+          host,
+          main,
+          store,
+          guard,
+          events,
+          work,
+          nearCaches,
+          observation,
+          given,
+        }),
       inject: [
         SessionHost,
         SESSION_OPTIONS,
@@ -60,6 +74,7 @@ export const featureProviders = (
         SessionEvents,
         EventWork,
         NearCaches,
+        Observation,
         featureOptions,
         { token: SESSION_MODULE_OPTIONS, optional: true },
       ],
@@ -86,13 +101,14 @@ interface Root {
   readonly events: SessionEvents;
   readonly work: EventWork;
   readonly nearCaches: NearCaches;
+  readonly observation: Observation;
   readonly given?: SessionModuleOptions | undefined;
 }
 
 async function openFeature(
   name: string,
   options: SessionFeatureOptions,
-  { host, main, store, guard: shared, events: hearing, work, nearCaches, given }: Root,
+  { host, main, store, guard: shared, events: hearing, work, nearCaches, observation, given }: Root,
 ): Promise<SessionFeature> {
   const keyPrefix = options.keyPrefix ?? `${main.keyPrefix}.${name}`;
   const ownStore = options.redis !== undefined || options.store !== undefined;
@@ -124,7 +140,7 @@ async function openFeature(
       `forFeature('${name}') has nearCache, and forRoot a client that was handed in, over which others may write: give nearCache to forRoot as well, which then opens a connection of its own`,
     ]);
   }
-  const opened = await openStore(resolved);
+  const opened = await openStore(resolved, name);
   const guard = ownStore ? createGuard(resolved) : shared;
   const manager = createManager(
     resolved,
@@ -138,13 +154,14 @@ async function openFeature(
     throw error;
   }
   await work.listenTo(resolved, opened, manager, name);
+  observation.begin(resolved, manager, guard, name);
   const where = ownStore ? undefined : 'the store of forRoot';
   logger.log(`forFeature('${name}'): ${describeSessionPolicy(resolved, where)}`);
   return {
     service: new SessionService(manager),
     onApplicationShutdown: async () => {
       (opened as Partial<TellingSessionStore>).news?.close?.();
-      if (!ownStore) return;
+      if (!ownStore && !isCarried(opened)) return;
       guard.retries.close();
       await opened.close?.();
     },
@@ -155,6 +172,7 @@ async function openFeature(
 const NOT_INHERITED = {
   durability: undefined,
   deviceBound: undefined,
+  migrateFrom: undefined,
   forRoutes: undefined,
   exclude: undefined,
   loading: undefined,
@@ -171,6 +189,7 @@ function storeBeside(
   events: ResolvedEventsOptions | undefined,
 ): SessionStore {
   if (store instanceof RedisSessionStore) return store.withPrefix(keyPrefix, events?.retention);
+  if (isCarried(store)) return store.origin;
   if (store instanceof MemorySessionStore) return new MemorySessionStore(clock, { ...events });
   throw new SessionOptionsError([
     'forFeature cannot keep its sessions apart in the store of forRoot: give it a `store` or `redis` of its own',

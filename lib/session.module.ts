@@ -36,6 +36,7 @@ import {
 import { EventWork } from './session.event-work.js';
 import { ConfigurableModuleClass, type ASYNC_OPTIONS_TYPE } from './session.module-definition.js';
 import { NearCaches } from './session.near-caches.js';
+import { Observation } from './session.observation.js';
 import { featureProviders } from './session.feature-providers.js';
 import { sessionProviders } from './session.providers.js';
 import { SessionService } from './session.service.js';
@@ -81,6 +82,7 @@ const mounted = new WeakSet<object>();
     SessionEvents,
     NearCaches,
     EventWork,
+    Observation,
     SessionSockets,
   ],
 })
@@ -188,6 +190,7 @@ export class SessionModule
   async onApplicationShutdown(): Promise<void> {
     this.guard.retries.close();
     await this.nearCaches.settled();
+    await this.options.migrateFrom?.close();
     await this.store.close?.();
   }
 

@@ -5,6 +5,7 @@ import { SessionExceptionFilter } from './access/session-exception.filter.js';
 import { SessionCsrfGuard } from './access/csrf.guard.js';
 import { SessionGuard } from './access/session.guard.js';
 import { SessionInterceptor } from './access/session.interceptor.js';
+import { isCarried, type CarriedSessionStore } from './core/carried-store.interface.js';
 import type { SessionIdTransport } from './core/session-id-transport.interface.js';
 import type { RejectionReason } from './core/rejection.js';
 import { SessionRecords } from './core/session-records.js';
@@ -14,7 +15,9 @@ import { SessionManager } from './core/session-manager.js';
 import { SessionNews } from './core/session-news.js';
 import { RecentSessions, type RecentValue } from './core/store-failure.js';
 import type { SessionStore } from './core/session-store.interface.js';
+import { describeLacks } from './core/store-abilities.js';
 import { SessionEvents } from './events/session-events.js';
+import { capacityOf, ChunkedCookieTransport } from './http/chunked-cookie.transport.js';
 import { CookieTransport } from './http/cookie.transport.js';
 import { DeviceEndpoint } from './http/device-endpoint.js';
 import { DeviceSessions } from './http/device-sessions.js';
@@ -35,10 +38,12 @@ import { HmacSessionIdSigner } from './security/session-id.signer.js';
 import { SESSION_MODULE_OPTIONS, SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
 import { EventWork } from './session.event-work.js';
 import { NearCaches } from './session.near-caches.js';
+import { Observation } from './session.observation.js';
 import { SessionService } from './session.service.js';
 import { SessionSockets } from './sockets/session-sockets.js';
 import { SocketHost } from './sockets/socket-host.js';
 import { StoreGuard } from './stores/guard/store-guard.js';
+import { observed } from './stores/observed/observed-store.js';
 import { MemorySessionStore } from './stores/memory/memory-session.store.js';
 import { openRedisStore } from './stores/redis/open-redis-store.js';
 
@@ -48,7 +53,12 @@ export const logger = new Logger('SessionModule');
 export const sessionProviders: Provider[] = [
   {
     provide: SESSION_OPTIONS,
-    useFactory: (options?: SessionModuleOptions) => resolveSessionOptions(options),
+    useFactory: async (options?: SessionModuleOptions) => {
+      const resolved = resolveSessionOptions(options);
+      await resolved.tokens?.ready?.();
+      await beginMigration(resolved);
+      return resolved;
+    },
     inject: [{ token: SESSION_MODULE_OPTIONS, optional: true }],
   },
   { provide: SESSION_STORE, useFactory: openStore, inject: [SESSION_OPTIONS] },
@@ -67,6 +77,7 @@ export const sessionProviders: Provider[] = [
     inject: [SESSION_OPTIONS, SESSION_STORE, StoreGuard, SessionEvents, NearCaches],
   },
   EventWork,
+  Observation,
   { provide: SessionHost, useFactory: createHost, inject: [SESSION_OPTIONS, SessionManager] },
   SocketHost,
   SessionSockets,
@@ -77,7 +88,11 @@ export const sessionProviders: Provider[] = [
   { provide: APP_FILTER, useClass: SessionExceptionFilter },
 ];
 
-export async function openStore(options: ResolvedSessionOptions): Promise<SessionStore> {
+/** @param name of the sessions, if they are not those of `forRoot` */
+export async function openStore(
+  options: ResolvedSessionOptions,
+  name?: string,
+): Promise<SessionStore> {
   if (options.store === 'memory') {
     if (options.memoryByDefault) {
       logger.warn(
@@ -86,7 +101,12 @@ export async function openStore(options: ResolvedSessionOptions): Promise<Sessio
     }
     return new MemorySessionStore(options.clock, { ...options.events });
   }
-  if (options.store !== 'redis') return options.store;
+  if (isCarried(options.store)) return openCarried(options.store, options, name);
+  if (options.store !== 'redis') {
+    const lacks = describeLacks(options.store.abilities);
+    if (lacks !== undefined) logger.log(`The store: ${lacks}.`);
+    return options.store;
+  }
   return openRedisStore(options.redis!, {
     keyPrefix: options.keyPrefix,
     bootWithoutStore: options.bootWithoutStore,
@@ -97,6 +117,40 @@ export async function openStore(options: ResolvedSessionOptions): Promise<Sessio
     onTrouble: (message) => logger.warn(message),
     onFacts: (message) => logger.log(message),
   });
+}
+
+/** Clients keep the sessions: nothing is opened but what tells which of them were ended. */
+async function openCarried(
+  store: CarriedSessionStore,
+  options: ResolvedSessionOptions,
+  name: string | undefined,
+): Promise<SessionStore> {
+  const { clock, cookie, codec, secrets, keyPrefix, maxBytes, bootWithoutStore } = options;
+  const { form, maxCookies, isRevocable } = store.carries;
+  logger.log(`Sessions are carried by their clients (${form}): ${describeLacks(store.abilities)}.`);
+  if (!isRevocable) logger.warn(NOT_REVOCABLE);
+  return store.open({
+    clock,
+    secrets,
+    realm: `${cookie.name} ${name ?? ''}`,
+    keyPrefix,
+    codec,
+    maxBytes,
+    capacity: capacityOf(cookie, maxCookies),
+    longestLife: (lasting) => (lasting ? options.rememberMe : options).absoluteTimeout,
+    bootWithoutStore,
+    onTrouble: (message) => logger.warn(message),
+  });
+}
+
+const NOT_REVOCABLE =
+  'Sessions cannot be revoked: a logout makes this browser forget its session, and no more; a copy of it that somebody else has serves until its idle window ends, and an answer that is under way brings it back. Give `revocation` to the store where that matters.';
+
+/** Before the first session is read: what the other library keeps is asked first. */
+async function beginMigration(options: ResolvedSessionOptions): Promise<void> {
+  const { migrateFrom, redis, clock, codec, touchAfter, cookie } = options;
+  const onTrouble = (message: string) => logger.warn(message);
+  await migrateFrom?.begin({ redis, clock, codec, touchAfter, cookie, onTrouble });
 }
 
 export function createGuard({ logoutRetry }: ResolvedSessionOptions): StoreGuard {
@@ -131,11 +185,15 @@ export function createManager(
   const onTrouble = (message: string, error?: unknown) => logger.warn(message, error ?? '');
   const news =
     options.events && new SessionNews({ ...options.events, clock, records, realm, onTrouble });
+  const isOfRequests = isCarried(store);
+  const seen = options.observer && !isOfRequests ? observed(store, options.observer, realm) : store;
   // What is in this process answers always.
-  const guarded = options.store === 'memory' ? store : guard.before(store);
+  const guarded = options.store === 'memory' || isOfRequests ? seen : guard.before(seen);
   const nearCache = nearCaches.of(options, realm);
-  return new SessionManager({
-    store: nearCache ? nearCache.before(guarded) : guarded,
+  const cached = nearCache ? nearCache.before(guarded) : guarded;
+  const { migrateFrom } = options;
+  const manager = new SessionManager({
+    store: migrateFrom ? migrateFrom.before(cached) : cached,
     nearCache,
     onStoreFailure,
     tally: guard.tally,
@@ -149,13 +207,21 @@ export function createManager(
     indexes: options.indexes,
     limit: maxSessions === Infinity ? undefined : new SessionLimit(maxSessions, onLimit, lifetime),
     clock,
+    tokens: options.tokens && {
+      issuer: options.tokens,
+      assurance: options.assurance,
+      realm,
+      now: () => clock.now(),
+    },
     maxBytes: options.maxBytes,
     grace: options.regenerateGrace,
     replayWindow: options.replayWindow,
     onReplay: options.onReplay,
     binding: options.binding && new ClientBinding(options.binding),
     validate: options.validate,
+    observer: options.observer,
     onRejected: (reason, handle) => {
+      options.observer?.rejected(reason, realm);
       // What is merely refused happens to everybody; what follows may be an attack.
       const level = SUSPICIOUS.has(reason) ? 'warn' : 'debug';
       logger[level](`Session refused: ${reason}${handle ? ` (handle ${handle})` : ''}`);
@@ -164,6 +230,8 @@ export function createManager(
       void told().catch((error: unknown) => logger.error(error));
     },
   });
+  migrateFrom?.attach(manager);
+  return manager;
 }
 
 const SUSPICIOUS: ReadonlySet<RejectionReason> = new Set([
@@ -203,9 +271,12 @@ export function createLane(
   manager: SessionManager,
   name?: string,
 ): SessionLaneParts {
-  const { assurance, policy, csrf, accounts: max, cookie } = options;
+  const { assurance, policy, csrf, accounts: max, cookie, store, migrateFrom: migration } = options;
   const now = () => options.clock.now();
   const transports = options.transports.map((transport): SessionIdTransport => {
+    if (transport === 'cookie' && isCarried(store)) {
+      return new ChunkedCookieTransport(cookie, now, store.carries.maxCookies);
+    }
     if (transport === 'cookie') return new CookieTransport(cookie, now);
     if (transport === 'x-auth-token') return new HeaderTransport('X-Auth-Token');
     if (transport === 'authorization') return new AuthorizationTransport();
@@ -217,5 +288,5 @@ export function createLane(
     one === 'cookie' ? `cookie ${cookie.name}` : one,
   );
   if (parking) channels.push(`cookie ${parked.name}`);
-  return { name, manager, transports, channels, parking, csrf, assurance, policy };
+  return { name, manager, transports, channels, parking, migration, csrf, assurance, policy };
 }

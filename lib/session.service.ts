@@ -1,4 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { mustReach } from './core/carried-store.interface.js';
 import { LiveSession } from './core/live-session.js';
 import type { NearCacheFigures } from './core/near-cache-figures.js';
 import type { OutageCounters } from './core/outage-counters.js';
@@ -67,6 +68,8 @@ export class SessionService {
    * `secret`. For clients that take no cookie; as secret as the id.
    */
   tokenOf(session: Session): string {
+    const { carriage } = LiveSession.stateOf(session as LiveSession);
+    if (carriage) mustReach(carriage);
     return this.#manager.tokenOf(session.id);
   }
 

@@ -15,14 +15,32 @@ const ROOMS: Record<string, readonly string[]> = {
   http: ['core', 'security', 'options', 'session.constants.ts'],
   access: ['core', 'security', 'events', 'http', 'session.constants.ts'],
   sockets: ['core', 'security', 'events', 'http', 'access'],
+  tokens: ['core', 'security', 'http', 'access', 'session.constants.ts'],
+  telemetry: ['core'],
+  doctor: ['core', 'stores/redis'],
+  health: ['core', 'doctor', 'stores/redis', 'session.constants.ts', 'door'],
+  dashboard: ['core', 'security', 'http', 'access', 'events', 'session.constants.ts', 'door'],
+  backup: ['core', 'security', 'stores'],
+  migration: ['core', 'security', 'stores/redis', 'http', 'session.constants.ts'],
+  cli: [
+    'core',
+    'security',
+    'options',
+    'stores',
+    'events',
+    'doctor',
+    'backup',
+    'session.constants.ts',
+    'door',
+  ],
   testing: ['core', 'stores', 'http', 'options', 'session.constants.ts', 'door'],
 };
 const DOOR =
-  /^(index|session\.(module|module-definition|providers|feature-providers|service|event-work|near-caches))\.ts$/;
+  /^(index|sql|tiered|cookie|jwt|file|migration|telemetry|terminus|dashboard|backup|session\.(module|module-definition|providers|feature-providers|service|event-work|near-caches|observation))\.ts$/;
 /** What loads packages that only gateways need, and so nobody else may load. */
 const OF_GATEWAYS = /^sockets\/(ws-[\w-]+|[\w-]+\.adapter)\.ts$/;
 const WRITERS =
-  /^(core\/session-(manager|reader|writer|handover|ending|index)|stores\/near-cache\/near-cache)\.ts$/;
+  /^(core\/session-(manager|reader|writer|handover|ending|index)|stores\/near-cache\/near-cache|backup\/entry-restorer)\.ts$/;
 const VERBS = ['create', 'save', 'touch', 'delete', 'admit', 'replace', 'endIn'];
 
 interface Import {

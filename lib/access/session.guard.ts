@@ -14,6 +14,7 @@ import {
   SessionStepUpError,
   SessionStoreUnavailableError,
 } from '../core/session.errors.js';
+import { TOKEN_GUARD } from '../core/session-token.js';
 import type { Session } from '../core/session.js';
 import { SessionHost } from '../http/session-host.js';
 import { challengeOf } from '../http/session-http.exception.js';
@@ -39,8 +40,14 @@ export class SessionGuard implements CanActivate {
   /** Makes room for sessions of messages, which come before anything that might have. */
   @Optional() @Inject(SessionHost) private readonly sessionHost?: SessionHost;
 
+  /** Judges where there is no session: by tokens that other services are told by who is logged in. */
+  @Optional() @Inject(TOKEN_GUARD) private readonly tokenGuard?: {
+    canActivate(context: ExecutionContext): Promise<boolean>;
+  };
+
   async canActivate(context: ExecutionContext): Promise<boolean> {
     if (this.shouldSkip(context)) return true;
+    if (this.tokenGuard && !this.#hasSession(context)) return this.tokenGuard.canActivate(context);
     try {
       corridorIn(context, this.sessionHost);
       const session = await sessionOf(context, undefined, this.#judgesItself(context));
@@ -97,6 +104,10 @@ export class SessionGuard implements CanActivate {
   /** @throws SessionForbiddenError (`SESSION_FORBIDDEN`) */
   protected refuseForbidden(_session: Session, _context: ExecutionContext): never {
     throw new SessionForbiddenError();
+  }
+
+  #hasSession(context: ExecutionContext): boolean {
+    return !traitsOf(context).skip && corridorIn(context, this.sessionHost) !== undefined;
   }
 
   /** What an application decides by itself is decided on what the store has, unless the route says otherwise. */

@@ -6,6 +6,7 @@ import type {
   Session,
   SessionData,
   SessionKey,
+  SessionTokenOptions,
   SessionValue,
   SwitchPrincipalOptions,
 } from './session.js';
@@ -14,6 +15,7 @@ import {
   SessionEndedError,
   SessionNotLoadedError,
   SessionRequiredError,
+  SessionStepUpError,
   SessionStoreUnavailableError,
   SessionUnavailableError,
 } from './session.errors.js';
@@ -28,6 +30,7 @@ import {
 } from './session-renewal.js';
 import type { SessionChanges } from './session-changes.js';
 import type { SessionState } from './session-state.js';
+import { issueToken, noTokens, type TokenMaking } from './session-token.js';
 
 /** Who reads and writes the store for a live session: the manager. */
 export interface SessionKeeper {
@@ -38,6 +41,8 @@ export interface SessionKeeper {
   confirm(state: SessionState): Promise<void>;
   use(state: SessionState): Promise<void>;
   bindingOf(state: SessionState): BindingReport;
+  /** `undefined`: there are no short tokens. */
+  readonly tokens: TokenMaking | undefined;
 }
 
 /** The face of a session's state. Marks intent and hands over contents; decides nothing. */
@@ -233,6 +238,23 @@ export class LiveSession implements Session {
 
   async touch(): Promise<void> {
     await this.#keeper.touch(this.#state);
+  }
+
+  async token(options: SessionTokenOptions): Promise<string> {
+    const { tokens } = this.#keeper;
+    if (!tokens) throw noTokens();
+    await this.load();
+    // Others believe it for minutes: no copy that may be out of date will do.
+    await this.confirm();
+    if (this.device === 'unproven') throw new SessionDeviceError();
+    if (this.binding.reauthenticate) {
+      throw new SessionStepUpError('The session was brought by another client: log in again.', {
+        maxAge: 0,
+      });
+    }
+    // It names the session by its id: by the one that it keeps.
+    if (this.#state.renewal?.kind === 'regenerate' && !this.#state.destroyed) await this.save();
+    return issueToken(this.#state, tokens, options);
   }
 
   /** What a handler that returns its session answers, and a logger prints: nothing that can be used. */

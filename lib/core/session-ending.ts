@@ -118,8 +118,9 @@ export class SessionEnding {
 
   /** What is stored of a handle, if it matters for where it stands. */
   async #recordOf(handle: string) {
-    if (!isIndexed(this.parts.store)) return undefined;
-    const loaded = await this.parts.store.load(handle);
+    const { store } = this.parts;
+    if (!isIndexed(store) || store.abilities?.reachable === false) return undefined;
+    const loaded = await store.load(handle);
     return loaded && this.reader.decode(loaded.value, handle);
   }
 }

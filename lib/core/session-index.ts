@@ -21,7 +21,11 @@ import {
   type PlaceRange,
   type SessionStore,
 } from './session-store.interface.js';
-import { SessionConflictError, SessionUnavailableError } from './session.errors.js';
+import {
+  SessionConflictError,
+  SessionStoreCannotError,
+  SessionUnavailableError,
+} from './session.errors.js';
 import { FAMILY_HOPS, type SessionEnding } from './session-ending.js';
 
 /** By what sessions can be looked for: indexes that the application declared, and `idpSession`. */
@@ -231,8 +235,8 @@ export class SessionIndex {
 
   get #store(): IndexedSessionStore {
     if (isIndexed(this.store)) return this.store;
-    throw new SessionUnavailableError(
-      'The store keeps no indexes, so sessions cannot be found by whose they are: give it the methods of IndexedSessionStore.',
+    throw new SessionStoreCannotError(
+      'it keeps no indexes, so sessions cannot be found by whose they are; give it the methods of IndexedSessionStore, or choose a store that has them',
     );
   }
 }

@@ -1,34 +1,36 @@
+import { isCarried, mustReach, type SessionCarriage } from './carried-store.interface.js';
 import { LiveSession, type SessionKeeper } from './live-session.js';
 import type { NearCacheFigures } from './near-cache-figures.js';
 import { newTally, type OutageCounters } from './outage-counters.js';
 import type { SessionCodec } from './session-codec.interface.js';
 import { handleOf, isHandle, isSessionId } from './session-id.js';
-import type { VerifiedToken } from './session-id-signer.interface.js';
 import { PrincipalSessions, listed, type ListedSession } from './principal-sessions.js';
 import type { RejectionReason, ReplayPolicy } from './rejection.js';
 import type { BindingReport, RequestingClient } from './session-binding.js';
 import { SessionEnding, type SessionEndingParts } from './session-ending.js';
 import { SessionIndex, type SessionQuery } from './session-index.js';
 import type { SessionNews } from './session-news.js';
+import type { SessionObserver } from './session-observer.interface.js';
 import { SessionReader } from './session-reader.js';
 import type { ReadReference } from './session-references.interface.js';
 import type { SessionIdentity } from './session-identity.js';
 import { SessionUnavailableError } from './session.errors.js';
 import { SessionState } from './session-state.js';
+import { SessionSteps } from './session-steps.js';
 import { follow, type SessionWhereabouts } from './session-trail.js';
 import type { StoreFailurePolicy } from './store-failure.js';
+import { chosenToken, MAX_TOKENS } from './token-choice.js';
 import { SessionWriter, type SessionWriterParts } from './session-writer.js';
+import type { TokenMaking, TokenParts } from './session-token.js';
 import type { SaveSessionOptions, Session } from './session.js';
 
 /** What the manager works with; all of it given from outside. */
-export interface SessionManagerParts extends SessionWriterParts, SessionEndingParts {
+export interface SessionManagerParts extends SessionWriterParts, SessionEndingParts, TokenParts {
   readonly codec: SessionCodec;
   /** What happens when an id is used that was given up long ago. @default 'refuse' */
   readonly onReplay?: ReplayPolicy | undefined;
+  readonly observer?: SessionObserver | undefined;
 }
-
-/** More tokens than any browser sends are not looked at: each costs a signature. */
-const MAX_TOKENS = 16;
 
 /** Opens sessions, by token, id or handle; loads and commits them through its reader and writer. */
 export class SessionManager implements SessionKeeper {
@@ -36,6 +38,7 @@ export class SessionManager implements SessionKeeper {
   readonly #writer: SessionWriter;
   readonly #ending: SessionEnding;
   readonly #index: SessionIndex;
+  readonly #steps: SessionSteps;
 
   constructor(private readonly parts: SessionManagerParts) {
     const end = (revoked: 'replayed' | 'mismatch') => (handle: string) =>
@@ -47,15 +50,32 @@ export class SessionManager implements SessionKeeper {
     });
     this.#ending = new SessionEnding(parts, this.#reader);
     this.#writer = new SessionWriter(parts, this.#reader, this.#ending);
+    this.#steps = new SessionSteps(parts.observer, parts.realm);
     this.#index = new SessionIndex(parts.store, this.#reader, this.#ending, parts);
   }
 
   /** The session of a request, from the tokens that came with it. No I/O. */
   open(tokens: readonly string[], client?: RequestingClient): LiveSession {
-    const verified = tokens.length === 0 ? undefined : this.#verify(tokens);
+    const { store, signer, onRejected } = this.parts;
+    // What a connection once brought is not what its client has by now: that one is not in reach.
+    if (client && !client.connected && isCarried(store))
+      return this.#openCarried(store.receive(tokens, client), client);
+    const verified = chosenToken(tokens, signer, onRejected);
     const state = this.#newState(verified ? { id: verified.id } : {});
     state.staleToken = verified?.stale ?? false;
     state.copies.seen = state.copies.told = verified?.seen;
+    return this.#liveFor(state, client);
+  }
+
+  /** What is carried is the store of its request: a manager over that does with it as with any other. */
+  #openCarried(carriage: SessionCarriage, client: RequestingClient): LiveSession {
+    const state = this.#newState({ id: carriage.id });
+    carriage.serve(() => state.id, this.parts.onRejected);
+    state.carriage = carriage;
+    return new SessionManager({ ...this.parts, store: carriage }).#liveFor(state, client);
+  }
+
+  #liveFor(state: SessionState, client: RequestingClient | undefined): LiveSession {
     state.client = client;
     state.provesDevice = client?.proves;
     const { binding } = this.parts;
@@ -88,6 +108,7 @@ export class SessionManager implements SessionKeeper {
    * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) if it is not stored as the one's whose it is now
    */
   referenceOf(session: LiveSession): string {
+    mustReach(this.parts.store);
     const { record, storedHandle, identity } = LiveSession.stateOf(session);
     const owner = this.#ownerOf(record?.header.identity);
     if (!session.isNew && owner === this.#ownerOf(identity)) {
@@ -208,9 +229,9 @@ export class SessionManager implements SessionKeeper {
    * with: by `elevate`, for example.
    */
   async goesOnElsewhere(session: LiveSession): Promise<boolean> {
-    const { supersededBy, supersededLogin } = LiveSession.stateOf(session);
+    const { supersededBy, supersededLogin, carriage } = LiveSession.stateOf(session);
     if (supersededBy === undefined || !supersededLogin) return false;
-    return (await this.#reader.read(handleOf(supersededBy))) !== undefined;
+    return carriage ? true : (await this.#reader.read(handleOf(supersededBy))) !== undefined;
   }
 
   /** What can be done with all sessions of a principal; `current` tells the handle of the one that asks. */
@@ -255,8 +276,12 @@ export class SessionManager implements SessionKeeper {
   /** Milliseconds since the epoch. */
   readonly now = (): number => this.parts.clock.now();
 
+  get tokens(): TokenMaking | undefined {
+    return this.parts.tokens;
+  }
+
   load(state: SessionState): Promise<void> {
-    return this.#reader.load(state);
+    return this.#steps.load(state, () => this.#reader.load(state));
   }
 
   use(state: SessionState): Promise<void> {
@@ -268,7 +293,7 @@ export class SessionManager implements SessionKeeper {
   }
 
   touch(state: SessionState): Promise<void> {
-    return this.#reader.touch(state);
+    return this.#steps.touch(() => this.#reader.touch(state));
   }
 
   confirm(state: SessionState): Promise<void> {
@@ -281,7 +306,7 @@ export class SessionManager implements SessionKeeper {
   }
 
   commit(state: SessionState, options?: SaveSessionOptions): Promise<boolean> {
-    return this.#writer.commit(state, options);
+    return this.#steps.commit(() => this.#writer.commit(state, options));
   }
 
   #newState(origin: { id?: string; handle?: string }): SessionState {
@@ -321,25 +346,5 @@ export class SessionManager implements SessionKeeper {
     state.onStoreFailure = 'reject';
     await this.load(state);
     return state.record && new LiveSession(state, this);
-  }
-
-  /** Of several tokens only a single id may prove right; which of two was meant is not guessed. */
-  #verify(tokens: readonly string[]): VerifiedToken | undefined {
-    if (tokens.length > MAX_TOKENS) {
-      this.parts.onRejected?.('ambiguous');
-      return undefined;
-    }
-    let found: VerifiedToken | undefined;
-    for (const token of tokens) {
-      const verified = this.parts.signer.verify(token);
-      if (!verified) continue;
-      if (found && found.id !== verified.id) {
-        this.parts.onRejected?.('ambiguous');
-        return undefined;
-      }
-      found = verified;
-    }
-    if (!found) this.parts.onRejected?.('malformed');
-    return found;
   }
 }

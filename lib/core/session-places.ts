@@ -13,7 +13,7 @@ const CLIENT_KIND = 'k';
 const IDP_SESSION = 'd';
 const ACTOR = 'a';
 /** Sessions of a principal that were left to act as another one; what stands there are pointers. */
-const ACTING = 'o';
+export const ACTING = 'o';
 
 const placeOf = (index: string, value: string): Place => `${index}:${digestOf(value)}`;
 

@@ -1,3 +1,4 @@
+import type { SessionCarriage } from './carried-store.interface.js';
 import { commitPlan, type CommitPlan } from './commit-plan.js';
 import { SessionChanges, type EncodedContents } from './session-changes.js';
 import type { BoundProperty, RequestingClient } from './session-binding.js';
@@ -64,6 +65,8 @@ export class SessionState {
   destroyed = false;
   ended = false;
   renewal: Renewal | undefined;
+  /** What its client carries of it; `undefined`: a store keeps it. */
+  carriage: SessionCarriage | undefined;
   /** Who asks, if it is a request that does. */
   client: RequestingClient | undefined;
   /** Tells what its client has in common with all of its requests, when a session begins. */

@@ -1,5 +1,6 @@
 import type { News } from './news.interface.js';
 import type { Place } from './session-places.js';
+import type { StoreAbilities } from './store-abilities.js';
 
 /**
  * What a store keeps of one session: the encoded record. Its first {@link VERSION_LENGTH}
@@ -117,6 +118,9 @@ export type SaveOutcome =
  * backend cannot be reached or refuses
  */
 export interface SessionStore {
+  /** What it cannot do that others can. @default it can do all that its verbs say */
+  readonly abilities?: Partial<StoreAbilities> | undefined;
+
   /** It may lose what it has acknowledged, and so confirms what it is asked to. */
   readonly confirms?: boolean;
 
@@ -219,6 +223,8 @@ export interface EndedInPlace {
   readonly ended: number;
   /** What stood there and was no session: pointers of renewed ids. */
   readonly pointers: readonly StoredValue[];
+  /** Handles of all that stood there; a store that has a fence tells them. */
+  readonly handles?: readonly string[] | undefined;
 }
 
 /**

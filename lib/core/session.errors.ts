@@ -135,12 +135,24 @@ export class SessionTooLargeError extends SessionError {
   constructor(
     readonly bytes: number,
     readonly maxBytes: number,
+    /** The largest parts of it, where that is told: attributes of the data by name, never with their values. */
+    readonly largest: readonly LargePart[] = [],
+    remedy = 'or raise "maxBytes"',
   ) {
+    const parts = largest.map((part) => `${part.name} (${part.bytes} bytes)`).join(', ');
     super(
-      `The session would take ${bytes} bytes, the limit is ${maxBytes}: keep large values elsewhere ` +
-        `and store a reference, or raise "maxBytes".`,
+      `The session would take ${bytes} bytes, the limit is ${maxBytes}` +
+        `${parts && `; the largest in it are ${parts}`}: keep large values elsewhere ` +
+        `and store a reference, ${remedy}.`,
     );
   }
+}
+
+/** Part of a session that takes much room. */
+export interface LargePart {
+  readonly name: string;
+  /** In the text that is stored, before any compression. */
+  readonly bytes: number;
 }
 
 /**
@@ -233,4 +245,12 @@ export class SessionEndedError extends SessionError {
 /** There is no session here, or it cannot do what was asked of it here. */
 export class SessionUnavailableError extends SessionError {
   readonly code = 'SESSION_UNAVAILABLE';
+}
+
+/** The store was asked for something that it has declared not to be able to do. Nothing was done. */
+export class SessionStoreCannotError extends SessionUnavailableError {
+  /** @param remedy why it cannot, and what to do instead */
+  constructor(remedy: string) {
+    super(`The session store cannot do this: ${remedy}.`);
+  }
 }

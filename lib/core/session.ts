@@ -1,3 +1,4 @@
+import type { Duration } from './duration.js';
 import type { BindingReport } from './session-binding.js';
 import type { DeviceStatus } from './session-device.js';
 import type { SessionClient } from './session-identity.js';
@@ -52,6 +53,14 @@ export interface AuthenticateOptions extends SessionGrantOptions {
 
 /** As what a session acts for another principal. */
 export type SwitchPrincipalOptions = SessionGrantOptions;
+
+/** For whom a token is, and how long. */
+export interface SessionTokenOptions {
+  /** The service, or services, that are to accept it (`aud`). Each refuses what is not for it. */
+  audience: string | readonly string[];
+  /** How long it is accepted, by whom nobody tells of a logout; at least `'1s'`. @default `ttl` of the issuer, `'5m'` */
+  ttl?: Duration;
+}
 
 /** How to save before the end of the request. */
 export interface SaveSessionOptions {
@@ -220,4 +229,18 @@ export interface Session {
   save(options?: SaveSessionOptions): Promise<boolean>;
   /** Starts the idle window anew, unless that was done less than `touchAfter` ago. */
   touch(): Promise<void>;
+  /**
+   * A short-lived token, such as a JWT, that tells another service who is logged in here, by the option
+   * `tokens`. Nobody can use the session by it. It outlives a logout by its `ttl`, never the absolute end
+   * of the session, and tells what the store has: after a login `await save()` first. A new id that is
+   * due is stored before.
+   *
+   * @throws SessionUnavailableError (`SESSION_UNAVAILABLE`) without the option `tokens`, or if who it is has
+   * changed and is not stored
+   * @throws SessionRequiredError (`SESSION_REQUIRED`) if nobody is logged in
+   * @throws SessionStepUpError (`SESSION_STEP_UP_REQUIRED`) if the option `binding` asks for a login first
+   * @throws TypeError without an audience, or for a ttl that is not between a second and the issuer's `maxTtl`
+   * @example const token = await session.token({ audience: 'https://orders.example', ttl: '2m' });
+   */
+  token(options: SessionTokenOptions): Promise<string>;
 }

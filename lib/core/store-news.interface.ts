@@ -34,6 +34,10 @@ export interface Sweep {
   readonly ended: number;
   /** There may be more. */
   readonly more: boolean;
+  /** Sessions of the bucket whose end is awaited still; for metrics. */
+  readonly waiting?: number;
+  /** For how long the one that waited longest had been over, in milliseconds; for metrics. */
+  readonly lag?: number;
 }
 
 /** What a store tells, and remembers for a while; and when sessions end by time. */

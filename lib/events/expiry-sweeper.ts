@@ -1,4 +1,5 @@
 import { BUCKETS } from '../core/session-id.js';
+import type { ExpiryFigures } from '../core/session-observer.interface.js';
 import { SessionStoreUnavailableError } from '../core/session.errors.js';
 import { FailedBuckets } from './failed-buckets.js';
 import { HeldLease } from './held-lease.js';
@@ -24,6 +25,9 @@ export class ExpirySweeper {
   readonly #rounds: Rounds;
   readonly #failed = new FailedBuckets();
   readonly #onTrouble: (error: unknown) => void;
+  /** Of the last round; `undefined` while another node does them. */
+  figures: ExpiryFigures | undefined;
+  #seen = { sessions: 0, lag: 0 };
 
   constructor(
     private readonly source: EventSource,
@@ -44,12 +48,17 @@ export class ExpirySweeper {
   }
 
   async #round(signal: AbortSignal): Promise<void> {
-    if (!(await this.#lease.isHeld())) return;
+    if (!(await this.#lease.isHeld())) {
+      this.figures = undefined;
+      return;
+    }
+    this.#seen = { sessions: 0, lag: 0 };
     await this.#sweepAll(
       BUCKETS.filter((bucket) => !this.#failed.has(bucket)),
       signal,
     );
     await this.#tryAgain(signal);
+    this.figures = this.#seen;
   }
 
   /** Those that failed, until some fail again. */
@@ -83,7 +92,10 @@ export class ExpirySweeper {
     const { store, news } = this.source;
     for (let more = true; more && !signal.aborted;) {
       const message = news.message(['expired']);
-      more = (await store.sweep(bucket, message)).more;
+      const { lag = 0, waiting = 0, ...swept } = await store.sweep(bucket, message);
+      more = swept.more;
+      this.#seen.lag = Math.max(this.#seen.lag, lag);
+      if (!more) this.#seen.sessions += waiting;
       if (more && !(await this.#lease.isHeld())) return;
     }
   }

@@ -26,14 +26,20 @@ export class HeaderTransport implements SessionIdTransport {
 }
 
 /**
- * The token as `Authorization: Session <token>`. `Authorization` is a request header, so the answer
+ * The token as `Authorization: <scheme> <token>`. `Authorization` is a request header, so the answer
  * comes in its counterpart: `Authentication-Info: session="<token>"` (RFC 9110, section 11.6.3).
  */
 export class AuthorizationTransport implements SessionIdTransport {
   readonly explicit = true;
+  readonly #credentials: RegExp;
+
+  /** @param scheme `Bearer` where the token is one of RFC 6750 */
+  constructor(scheme: 'Session' | 'Bearer' = 'Session') {
+    this.#credentials = new RegExp(`^${scheme} +(\\S+)$`, 'i');
+  }
 
   read(request: TransportRequest): readonly string[] {
-    const match = /^session +(\S+)$/i.exec(request.header('authorization') ?? '');
+    const match = this.#credentials.exec(request.header('authorization') ?? '');
     return match ? [match[1] as string] : [];
   }
 

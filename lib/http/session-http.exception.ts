@@ -5,6 +5,7 @@ import {
   SessionError,
   SessionRequiredError,
   SessionStepUpError,
+  SessionStoreCannotError,
   type SessionErrorCode,
   type StepUp,
 } from '../core/session.errors.js';
@@ -113,7 +114,8 @@ export function toRpcError(error: SessionError): object {
 
 /** The status of an error. */
 function noted(error: SessionError): number {
-  const status = STATUS[error.code] ?? 500;
+  const cannot = error instanceof SessionStoreCannotError;
+  const status = cannot ? 501 : (STATUS[error.code] ?? 500);
   // Nest logs no HttpException, and the answer does not tell what is wrong.
   if (status === 500) logger.error(error);
   return status;

@@ -5,6 +5,7 @@ import type {
   TransportResponse,
 } from '../core/session-id-transport.interface.js';
 import type { SessionManager } from '../core/session-manager.js';
+import type { MigrationVisit, SessionMigration } from '../core/session-migration.interface.js';
 import { countOf } from '../core/session-record.js';
 import {
   SessionDeviceError,
@@ -44,6 +45,8 @@ export interface SessionLaneParts {
   readonly parking?: { readonly transport: SessionIdTransport; readonly max: number } | undefined;
   /** Binds sessions to devices; `undefined`: they are bound to none. */
   readonly devices?: DeviceSessions | undefined;
+  /** Sessions that another library began; `undefined`: there are none. */
+  readonly migration?: SessionMigration | undefined;
   readonly csrf: CsrfRules;
   readonly assurance: (factors: readonly string[]) => number;
   readonly policy: SessionPolicy | undefined;
@@ -59,6 +62,8 @@ export class SessionLane {
   /** Something came as a token. */
   #isPresented = false;
   #accounts: SessionAccounts | undefined;
+  /** What becomes of the session of another library. */
+  #visit: MigrationVisit | undefined;
   #failed = false;
   #passed: readonly object[] = [];
   /** The session ends with the answer, whatever way it is given. */
@@ -78,7 +83,7 @@ export class SessionLane {
 
   /** The session. No I/O. */
   get session(): LiveSession {
-    return (this.#session ??= this.#open());
+    return (this.#session ??= this.#visited(this.#open()));
   }
 
   /**
@@ -102,7 +107,7 @@ export class SessionLane {
     const { transports, parking } = this.parts;
     void this.session;
     if (this.#isPresented) return this.#arrivedBy.explicit === true;
-    return !parking && transports.every(({ explicit }) => explicit);
+    return !parking && !this.#visit?.brings && transports.every(({ explicit }) => explicit);
   }
 
   get isLoading(): boolean {
@@ -191,9 +196,14 @@ export class SessionLane {
     // What is parked follows from what was stored: nothing is told of what was not.
     const parked = (!failed && this.#accounts?.answer(response)) || false;
     if (!state) return parked;
+    const visited = !failed && this.#visit?.answer(state, response);
     // So that no other node serves an older copy to who has written this.
     if (state.tokenChange === 'keep' && this.#hasWrittenMore(state)) state.tokenChange = 'set';
-    if (state.tokenChange === 'keep') return parked;
+    const carried = this.#carried(state);
+    // What it carries is all that there is: it is told of every change, and of nothing else.
+    if (state.carriage && state.tokenChange !== 'clear')
+      state.tokenChange = carried === undefined ? 'keep' : 'set';
+    if (state.tokenChange === 'keep') return parked || visited === true;
     // What was stored before the failure has an id that the client must get; in an outage it keeps its own.
     const isOutage = state.unavailable && !state.unconfirmed;
     if (failed && (isOutage || state.tokenChange !== 'set' || !state.record)) return parked;
@@ -201,16 +211,25 @@ export class SessionLane {
       this.#arrivedBy.clear(this.request, response);
       this.parts.devices?.clear(this.request, response);
     } else {
-      const { manager } = this.parts;
-      const { seen, told } = state.copies;
-      // It may have been led to another id, whose versions are its own.
-      const newest = state.record ? countOf(state.record.version) : seen;
-      const token = manager.tokenOf(state.storedId as string, manager.keepsCopies ? newest : told);
+      const token = carried ?? this.#tokenOf(state);
       const { absoluteEnd, nextIsLasting } = state;
       this.#arrivedBy.write(this.request, response, token, absoluteEnd, nextIsLasting);
       this.#offerBinding(state, response);
     }
     return true;
+  }
+
+  #tokenOf({ copies: { seen, told }, record, storedId }: SessionState): string {
+    const { manager } = this.parts;
+    // It may have been led to another id, whose versions are its own.
+    const newest = record ? countOf(record.version) : seen;
+    return manager.tokenOf(storedId as string, manager.keepsCopies ? newest : told);
+  }
+
+  /** What its client is to carry from now on; `undefined`: nothing new, or a store keeps it. */
+  #carried(state: SessionState): string | undefined {
+    const { carriage, record } = state;
+    return carriage && record && carriage.tokenOf(state.storedHandle);
   }
 
   /**
@@ -258,6 +277,14 @@ export class SessionLane {
       return this.#openWith(tokens);
     }
     return this.#openWith([]);
+  }
+
+  /** A session that its browser may have in another library as well. */
+  #visited(session: LiveSession): LiveSession {
+    const { migration } = this.parts;
+    if (!(this.#arrivedBy instanceof CookieTransport)) return session;
+    this.#visit = migration?.visit(this.request, session);
+    return this.#visit?.session ?? session;
   }
 
   #openWith(tokens: readonly string[]): LiveSession {

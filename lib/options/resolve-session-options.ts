@@ -5,15 +5,19 @@ import type { SessionCodec } from '../core/session-codec.interface.js';
 import type { SessionIdTransport } from '../core/session-id-transport.interface.js';
 import type { Timeouts } from '../core/session-lifetime.js';
 import type { MaxSessions } from '../core/session-limit.js';
+import type { SessionMigration } from '../core/session-migration.interface.js';
 import {
   isIndexed as keepsIndexes,
   type OnLimit,
   type SessionStore,
 } from '../core/session-store.interface.js';
+import { isCarried } from '../core/carried-store.interface.js';
 import { isFollowed } from '../core/followed-store.interface.js';
 import { isTelling } from '../core/store-news.interface.js';
 import { SessionOptionsError } from '../core/session.errors.js';
 import { assuranceOf } from '../core/assurance.js';
+import type { SessionObserver } from '../core/session-observer.interface.js';
+import type { SessionTokenIssuer } from '../core/session-token-issuer.interface.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
 import type { Durability } from '../stores/redis/redis-client.js';
 import {
@@ -22,6 +26,7 @@ import {
   securityContradictions,
   type ResolvedSecurityOptions,
 } from './resolve-security-options.js';
+import { carriedContradictions } from './carried-contradictions.js';
 import { completeNearCache, type ResolvedNearCacheOptions } from './near-cache.options.js';
 import { completeEvents, type ResolvedEventsOptions } from './session-events.options.js';
 import { validatorOf } from './schema-validation.js';
@@ -79,6 +84,11 @@ export interface ResolvedSessionOptions extends ResolvedSecurityOptions {
   /** `undefined`: no copies are kept. */
   readonly nearCache: ResolvedNearCacheOptions | undefined;
   readonly keyPrefix: string;
+  /** Sees what happens to sessions; `undefined`: nobody does. */
+  readonly observer: SessionObserver | undefined;
+  /** `undefined`: there are no short tokens. */
+  readonly tokens: SessionTokenIssuer | undefined;
+  readonly migrateFrom: SessionMigration | undefined;
   readonly cookie: CookieAttributes;
   readonly transports: readonly (TransportName | SessionIdTransport)[];
   readonly validate: ReturnType<typeof validatorOf>;
@@ -164,6 +174,9 @@ function complete(options: SessionModuleOptions, feature?: string): ResolvedSess
     // A machine without Redis keeps them in its memory, and needs no copies of that.
     nearCache: byDefault ? undefined : completeNearCache(options.nearCache),
     keyPrefix: options.keyPrefix ?? 'sess',
+    tokens: options.tokens,
+    observer: options.observer,
+    migrateFrom: options.migrateFrom,
     cookie: completeCookie(options.cookie, feature),
     transports: Object.freeze([options.transport ?? ('cookie' as const)].flat()),
     validate: validatorOf(options.schema),
@@ -211,6 +224,7 @@ function contradictionsOf(
   const problems = [
     ...securityContradictions(resolved, resolved),
     ...deviceContradictions(resolved, resolved),
+    ...carriedContradictions(options, resolved),
   ];
   const unless = (right: boolean, problem: string) => right || problems.push(problem);
 
@@ -249,7 +263,10 @@ function contradictionsOf(
     `maxSessions and indexes need a store that keeps indexes: give yours the methods of IndexedSessionStore, or leave them out`,
   );
   unless(
-    !resolved.events || typeof resolved.store === 'string' || isTelling(resolved.store),
+    !resolved.events ||
+      typeof resolved.store === 'string' ||
+      isTelling(resolved.store) ||
+      isCarried(resolved.store),
     `events need a store that tells them: give yours the methods of TellingSessionStore, or leave events out`,
   );
   unless(
@@ -257,8 +274,16 @@ function contradictionsOf(
     `nearCache keeps copies of what is elsewhere, and the store "memory" is in this process already: leave nearCache out`,
   );
   unless(
-    !resolved.nearCache || isTold(resolved),
+    !resolved.nearCache || isTold(resolved) || isCarried(resolved.store),
     `nearCache needs a store that tells of changes: give yours the method follow of FollowedSessionStore, or those of TellingSessionStore together with events: { modified: true }`,
+  );
+  unless(
+    !resolved.migrateFrom || (resolved.accounts === 1 && resolved.transports.includes('cookie')),
+    `migrateFrom leads from one cookie to another: add the transport 'cookie', and leave accounts out until the migration is done`,
+  );
+  unless(
+    !resolved.migrateFrom || !isCarried(resolved.store),
+    `migrateFrom needs a store that keeps sessions: leave it out where clients carry them`,
   );
   unless(
     resolved.accounts === 1 || resolved.transports.includes('cookie'),

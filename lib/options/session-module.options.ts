@@ -7,7 +7,10 @@ import type { SessionCodec } from '../core/session-codec.interface.js';
 import type { SessionIndexer } from '../core/session-draft.js';
 import type { SessionIdTransport } from '../core/session-id-transport.interface.js';
 import type { MaxSessions } from '../core/session-limit.js';
+import type { SessionMigration } from '../core/session-migration.interface.js';
 import type { OnLimit, SessionStore } from '../core/session-store.interface.js';
+import type { SessionObserver } from '../core/session-observer.interface.js';
+import type { SessionTokenIssuer } from '../core/session-token-issuer.interface.js';
 import type { StoreFailurePolicy } from '../core/store-failure.js';
 import type { Session } from '../core/session.js';
 import type { RedisClient, RedisConnectionOptions } from '../stores/redis/redis-client.js';
@@ -276,6 +279,28 @@ export interface SessionModuleOptions {
    * @default none: tokens are 255 random bits, looked up in the store
    */
   secret?: string | readonly string[];
+  /**
+   * Makes short tokens about sessions, by `session.token()`, which other services verify without the store:
+   * `JwtIssuer` of `nestjs-distributed-session/jwt`. Sessions of `forFeature` have it as well, and their
+   * tokens tell their name.
+   *
+   * @default none
+   */
+  tokens?: SessionTokenIssuer;
+  /**
+   * Sees what happens to sessions on this node, as names and numbers: `openTelemetry()` of
+   * `nestjs-distributed-session/telemetry` makes metrics and spans of it. Sessions of `forFeature` have it as well.
+   *
+   * @default none
+   */
+  observer?: SessionObserver;
+  /**
+   * Sessions that another library began: `connectRedis(…)` or `fastifySession(…)` of
+   * `nestjs-distributed-session/migration`. They go on here and, with `mode: 'both'`, on old nodes as well.
+   *
+   * @default none
+   */
+  migrateFrom?: SessionMigration;
   /** The session cookie. */
   cookie?: SessionCookieOptions;
   /**
@@ -316,7 +341,7 @@ export interface SessionModuleOptions {
  */
 export type SessionFeatureOptions = Omit<
   SessionModuleOptions,
-  'forRoutes' | 'exclude' | 'loading' | 'bootWithoutStore' | 'deviceBound'
+  'forRoutes' | 'exclude' | 'loading' | 'bootWithoutStore' | 'deviceBound' | 'migrateFrom'
 >;
 
 /** For `forRootAsync({ useClass | useExisting })`. */

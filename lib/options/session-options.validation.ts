@@ -37,6 +37,12 @@ const cookieName = [
   (value: unknown) => typeof value === 'string' && TOKEN.test(value),
 ] as const;
 
+function isTokenIssuer(value: unknown): boolean {
+  if (!hasMethods(value, 'issue')) return false;
+  const { ttl, maxTtl } = value as { readonly ttl?: unknown; readonly maxTtl?: unknown };
+  return typeof ttl === 'number' && typeof maxTtl === 'number' && ttl >= 1_000 && ttl <= maxTtl;
+}
+
 class CookieRules {
   @Check(...cookieName)
   name?: unknown;
@@ -206,6 +212,12 @@ class ModuleRules {
   @Check('use a function (rejection) => void', (v) => typeof v === 'function')
   onRejected?: unknown;
 
+  @Check(
+    "use connectRedis(…) or fastifySession(…) of 'nestjs-distributed-session/migration'",
+    (v) => hasMethods(v, 'begin', 'before', 'attach', 'visit', 'close'),
+  )
+  migrateFrom?: unknown;
+
   @Check('use an object of cookie options', isObject)
   cookie?: unknown;
 
@@ -223,6 +235,18 @@ class ModuleRules {
     (v) => Number.isInteger(v) && (v as number) >= 256 && (v as number) <= 536_870_912,
   )
   maxBytes?: unknown;
+
+  @Check(
+    "use a JwtIssuer of 'nestjs-distributed-session/jwt', or an object with issue(), and ttl and maxTtl in milliseconds, of at least 1000",
+    isTokenIssuer,
+  )
+  tokens?: unknown;
+
+  @Check(
+    "use openTelemetry() of 'nestjs-distributed-session/telemetry', or an object with step(), rejected() and watch()",
+    (v) => hasMethods(v, 'step', 'rejected', 'watch'),
+  )
+  observer?: unknown;
 
   @Check('use an object with encode and decode', (v) => hasMethods(v, 'encode', 'decode'))
   codec?: unknown;

@@ -22,18 +22,27 @@ function writeNonce(target: Buffer): void {
  * @param context has to be the same when it is opened
  */
 export function sealText(key: KeyObject, text: string, context = ''): string {
+  return sealBytes(key, text, context).toString('base64url');
+}
+
+/** The same, of a text or bytes, as bytes. */
+export function sealBytes(key: KeyObject, plain: string | Buffer, context = ''): Buffer {
   const nonce = Buffer.allocUnsafe(NONCE);
   writeNonce(nonce);
   const cipher = createCipheriv('aes-256-gcm', key, nonce);
   cipher.setAAD(Buffer.from(context));
-  const sealed = cipher.update(text, 'utf8');
+  const sealed = typeof plain === 'string' ? cipher.update(plain, 'utf8') : cipher.update(plain);
   cipher.final();
-  return Buffer.concat([nonce, sealed, cipher.getAuthTag()]).toString('base64url');
+  return Buffer.concat([nonce, sealed, cipher.getAuthTag()]);
 }
 
 /** Reads what {@link sealText} wrote; `undefined` if the key or the context is another, or it was altered. */
 export function openText(key: KeyObject, sealed: string, context = ''): string | undefined {
-  const bytes = Buffer.from(sealed, 'base64url');
+  return openBytes(key, Buffer.from(sealed, 'base64url'), context)?.toString('utf8');
+}
+
+/** The same of what {@link sealBytes} wrote. */
+export function openBytes(key: KeyObject, bytes: Buffer, context = ''): Buffer | undefined {
   if (bytes.length < NONCE + TAG) return undefined;
   const nonce = bytes.subarray(0, NONCE);
   const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG });
@@ -45,5 +54,5 @@ export function openText(key: KeyObject, sealed: string, context = ''): string |
   } catch {
     return undefined;
   }
-  return plain.toString('utf8');
+  return plain;
 }

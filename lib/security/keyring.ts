@@ -1,7 +1,8 @@
 import { hkdfSync } from 'node:crypto';
 
 /** Key material is never used as it is given, but through one derived key per purpose. */
-export type KeyPurpose = 'session-id' | 'record' | 'key-name' | 'device' | 'reference';
+export type KeyPurpose =
+  'session-id' | 'record' | 'key-name' | 'device' | 'reference' | 'carried' | 'carried-jwt';
 
 /**
  * The application's secrets in order: the first signs, all verify. So a secret is replaced by

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { SessionStore } from '../core/session-store.interface.js';
+import { fenceGuarantees } from './fence-guarantees.js';
 import { indexGuarantees } from './index-guarantees.js';
 import { newsGuarantees } from './news-guarantees.js';
 import { storeGuarantees } from './store-guarantees.js';
@@ -51,7 +52,8 @@ export function describeSessionStore(name: string, options: SessionStoreSuiteOpt
     }
   };
   runner.describe(`${name} as a SessionStore`, () => {
-    const all = { ...storeGuarantees, ...indexGuarantees, ...newsGuarantees };
+    const fenced = fenceGuarantees(toggles.fence);
+    const all = { ...storeGuarantees, ...indexGuarantees, ...newsGuarantees, ...fenced };
     for (const [topic, guarantees] of Object.entries(all)) {
       const lacked = (needs: keyof StoreToggles | undefined) => needs && toggles[needs] === false;
       const wanted = guarantees.filter(({ needs }) => !lacked(needs));

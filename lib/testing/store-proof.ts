@@ -11,6 +11,8 @@ export interface StoreToggles {
   indexes?: boolean;
   /** It tells what happens: it has `news`, and the verbs of `IndexedSessionStore`. @default true */
   news?: boolean;
+  /** It has a fence: `bring`, and an `endIn` that tells handles. @default tested if it has `bring` */
+  fence?: boolean;
   /** Values of 64 KiB fit. @default true */
   largeValues?: boolean;
 }

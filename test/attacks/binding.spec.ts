@@ -15,6 +15,7 @@ import type { HttpClient } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 import { idIn } from '../support/tokens.js';
+import { itByCookie, itInRedis } from '../support/store-under-test.js';
 
 const COOKIE = '__Host-session';
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:144.0) Gecko/20100101 Firefox/144.0';
@@ -115,25 +116,28 @@ describe.each(ADAPTERS)('sessions that are bound to their clients, on %s', (adap
     expect(rejected).toEqual([]);
   });
 
-  it('notices another network and another program, not an update and not a neighbour', async () => {
-    const app = await node({});
-    const browser = await loggedIn(app);
-    expect(await me(browser)).toEqual([0]);
-    expect(await me(browser, { address: '192.0.2.77', agent: FIREFOX_UPDATED })).toEqual([0]);
-    expect(rejected).toEqual([]);
-    expect(await me(browser, { address: '192.0.3.10' })).toEqual([0.3, 'address']);
-    expect(await me(browser, { agent: CHROME_ON_MAC })).toEqual([0.7, 'userAgent']);
-    expect(await me(browser, { address: '198.51.100.1', agent: 'curl/8.5.0' })).toEqual([
-      1,
-      'userAgent',
-      'address',
-    ]);
-    expect(await me(browser, { agent: '' })).toEqual([0.7, 'userAgent']);
-    expect(rejected).toEqual([1, 2, 3, 4].map(() => mismatch(browser)));
-    const warnings = app.logger.texts('warn').join('\n');
-    expect(warnings).toContain('mismatch');
-    expect(warnings).not.toContain('198.51.100.1');
-  });
+  itByCookie(
+    'notices another network and another program, not an update and not a neighbour',
+    async () => {
+      const app = await node({});
+      const browser = await loggedIn(app);
+      expect(await me(browser)).toEqual([0]);
+      expect(await me(browser, { address: '192.0.2.77', agent: FIREFOX_UPDATED })).toEqual([0]);
+      expect(rejected).toEqual([]);
+      expect(await me(browser, { address: '192.0.3.10' })).toEqual([0.3, 'address']);
+      expect(await me(browser, { agent: CHROME_ON_MAC })).toEqual([0.7, 'userAgent']);
+      expect(await me(browser, { address: '198.51.100.1', agent: 'curl/8.5.0' })).toEqual([
+        1,
+        'userAgent',
+        'address',
+      ]);
+      expect(await me(browser, { agent: '' })).toEqual([0.7, 'userAgent']);
+      expect(rejected).toEqual([1, 2, 3, 4].map(() => mismatch(browser)));
+      const warnings = app.logger.texts('warn').join('\n');
+      expect(warnings).toContain('mismatch');
+      expect(warnings).not.toContain('198.51.100.1');
+    },
+  );
 
   it.each([
     ['/24', '192.0.2.1', '192.0.2.200', '192.0.3.1'],
@@ -172,7 +176,7 @@ describe.each(ADAPTERS)('sessions that are bound to their clients, on %s', (adap
     expect(await me(browser)).toBe(401);
   });
 
-  it("'destroy': the session ends for both", async () => {
+  itByCookie("'destroy': the session ends for both", async () => {
     const app = await node({ onMismatch: 'destroy' });
     const browser = await loggedIn(app);
     const expected = mismatch(browser);
@@ -216,7 +220,7 @@ describe.each(ADAPTERS)('sessions that are bound to their clients, on %s', (adap
     expect(await me(browser)).toEqual([0]);
   });
 
-  it.each([
+  itInRedis.each([
     ['reauthenticate', 401],
     ['destroy', 503],
   ] as const)(

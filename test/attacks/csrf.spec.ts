@@ -24,6 +24,7 @@ import { Opened } from '../support/opened.js';
 import { RedisGates } from '../support/redis-gates.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
+import { itInRedis } from '../support/store-under-test.js';
 
 /** What a form of another site sends. */
 const EVIL = { 'sec-fetch-site': 'cross-site', origin: 'https://evil.test' };
@@ -394,7 +395,7 @@ describe.each(ADAPTERS)('requests that another site causes on %s', (adapter) => 
       expectRefused(await send(late, { 'x-csrf-token': token }), unproven);
     });
 
-    it('make the session of a visitor be stored, once', async () => {
+    itInRedis('make the session of a visitor be stored, once', async () => {
       await probe.flush();
       const visitor = opened.browser(bank);
       expect((await visitor.get('/state')).setCookie).toEqual([]);
@@ -416,7 +417,7 @@ describe.each(ADAPTERS)('requests that another site causes on %s', (adapter) => 
       expect(bank.logger.texts('debug').join('\n')).toContain('Session refused: csrf');
     });
 
-    it('are of the sessions that the route goes by', async () => {
+    itInRedis('are of the sessions that the route goes by', async () => {
       const app = opened.add(
         await start(
           {},
@@ -436,23 +437,26 @@ describe.each(ADAPTERS)('requests that another site causes on %s', (adapter) => 
     });
   });
 
-  it('are refused if they bring a cookie of other sessions than those that the route goes by', async () => {
-    const app = opened.add(
-      await start(
-        { transport: 'x-auth-token' },
-        {
-          controllers: [Mixed],
-          imports: [SessionModule.forFeature('admin', { transport: 'cookie' })],
-        },
-      ),
-    );
-    const root = opened.browser(app);
-    expect((await root.post('/mixed', { headers: OWN })).json).toEqual({ opened: 1 });
-    expectRefused(await root.post('/mixed', { headers: EVIL }), elsewhere);
-    expect((await root.post('/mixed', { headers: OWN })).json).toEqual({ opened: 2 });
-    // Without any cookie there is nothing that a browser has added by itself.
-    expect((await opened.browser(app).post('/mixed', { headers: EVIL })).status).toBe(201);
-  });
+  itInRedis(
+    'are refused if they bring a cookie of other sessions than those that the route goes by',
+    async () => {
+      const app = opened.add(
+        await start(
+          { transport: 'x-auth-token' },
+          {
+            controllers: [Mixed],
+            imports: [SessionModule.forFeature('admin', { transport: 'cookie' })],
+          },
+        ),
+      );
+      const root = opened.browser(app);
+      expect((await root.post('/mixed', { headers: OWN })).json).toEqual({ opened: 1 });
+      expectRefused(await root.post('/mixed', { headers: EVIL }), elsewhere);
+      expect((await root.post('/mixed', { headers: OWN })).json).toEqual({ opened: 2 });
+      // Without any cookie there is nothing that a browser has added by itself.
+      expect((await opened.browser(app).post('/mixed', { headers: EVIL })).status).toBe(201);
+    },
+  );
 
   describe('by options', () => {
     it('origins that are named may send with a token, others may not', async () => {
@@ -576,29 +580,32 @@ describe.each(ADAPTERS)('requests that another site causes on %s', (adapter) => 
     });
   });
 
-  it('are answered 503, not 403, while nobody can tell whether the token is right', async () => {
-    const gates = await RedisGates.start(server);
-    const app = await start({ redis: gates.connection, onStoreFailure: 'anonymous' });
-    try {
-      const client = await loggedIn(app);
-      const headers = { 'x-csrf-token': await tokenFor(client) };
-      gates.cut(/./);
-      const answer = await client.post('/any', { headers });
-      expect(answer.json).toMatchObject({ statusCode: 503, code: 'SESSION_STORE_UNAVAILABLE' });
-      expect(answer.headers['retry-after']).toBe('1');
-      expect(answer.setCookie).toEqual([]);
-      // That it comes from another site is seen all the same.
-      expectRefused(await send(client, EVIL), elsewhere);
-      gates.release();
-      await until('Redis is reached again', async () => {
-        return (await client.post('/transfer', { headers })).status === 201;
-      });
-    } finally {
-      gates.release();
-      await app.close();
-      await gates.stop();
-    }
-  });
+  itInRedis(
+    'are answered 503, not 403, while nobody can tell whether the token is right',
+    async () => {
+      const gates = await RedisGates.start(server);
+      const app = await start({ redis: gates.connection, onStoreFailure: 'anonymous' });
+      try {
+        const client = await loggedIn(app);
+        const headers = { 'x-csrf-token': await tokenFor(client) };
+        gates.cut(/./);
+        const answer = await client.post('/any', { headers });
+        expect(answer.json).toMatchObject({ statusCode: 503, code: 'SESSION_STORE_UNAVAILABLE' });
+        expect(answer.headers['retry-after']).toBe('1');
+        expect(answer.setCookie).toEqual([]);
+        // That it comes from another site is seen all the same.
+        expectRefused(await send(client, EVIL), elsewhere);
+        gates.release();
+        await until('Redis is reached again', async () => {
+          return (await client.post('/transfer', { headers })).status === 201;
+        });
+      } finally {
+        gates.release();
+        await app.close();
+        await gates.stop();
+      }
+    },
+  );
 
   const onNest12 = NEST >= 12 ? describe : describe.skip;
   onNest12("beside Nest's own enableCsrfProtection()", () => {

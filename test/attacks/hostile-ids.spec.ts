@@ -6,6 +6,7 @@ import { ADAPTERS, SECRET, startApp, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
+import { itInRedis } from '../support/store-under-test.js';
 
 @Controller()
 class Desk {
@@ -109,7 +110,7 @@ describe.each(ADAPTERS)('what is no id on %s', (adapter) => {
     expect(await counted()).toEqual(before);
   });
 
-  it('is told from an id by this count: one that is unknown is asked for', async () => {
+  itInRedis('is told from an id by this count: one that is unknown is asked for', async () => {
     const before = await counted();
     const [way, , client] = apps[0]!;
     await client.get('/read', { headers: WAYS[way](newSessionId()) });

@@ -11,6 +11,7 @@ import { ADAPTERS, SECRET, startApp, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
+import { inRedis, itInRedis, itListed } from '../support/store-under-test.js';
 
 const MIB = 1024 * 1024;
 const LUA = `'; redis.call("FLUSHALL") --`;
@@ -138,7 +139,7 @@ describe.each(ADAPTERS)('hostile values on %s', (adapter) => {
     expect(await kept()).toEqual({ b: 2 });
   };
 
-  describe('in Redis', () => {
+  inRedis('in Redis', () => {
     it.each(DAMAGED)('a record that is %s counts as absent, and is reported', async (_, damage) => {
       const { key, value } = await stored();
       await probe.client.set(key, damage(value), 'PX', 60_000);
@@ -210,7 +211,7 @@ describe.each(ADAPTERS)('hostile values on %s', (adapter) => {
   });
 
   describe('of an application', () => {
-    it.each([
+    itInRedis.each([
       '__proto__',
       'constructor',
       'prototype',
@@ -240,7 +241,7 @@ describe.each(ADAPTERS)('hostile values on %s', (adapter) => {
       expect((await probe.liveRecords()).size).toBe(1);
     });
 
-    it.each([LUA, '__proto__', '{x}', '*', 'a:b', '../../x', 'a\r\nDEL x', '😀'])(
+    itListed.each([LUA, '__proto__', '{x}', '*', 'a:b', '../../x', 'a\r\nDEL x', '😀'])(
       '%j is a principal and a label like any other',
       async (name) => {
         const bystander = client.another();
@@ -256,7 +257,7 @@ describe.each(ADAPTERS)('hostile values on %s', (adapter) => {
       },
     );
 
-    it('that are too large are refused, and what was stored stays', async () => {
+    itInRedis('that are too large are refused, and what was stored stays', async () => {
       await client.post('/login', { json: { name: 'alice' } });
       const jar = [...client.jar];
       const before = await probe.liveRecords();

@@ -7,6 +7,7 @@ import type { HttpClient } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { startRedis } from '../support/redis-under-test.js';
+import { itInRedis } from '../support/store-under-test.js';
 
 const COOKIE = '__Host-session';
 
@@ -136,7 +137,7 @@ describe.each(ADAPTERS)('how long a session may be used on %s', (adapter) => {
     }
   });
 
-  it('nothing is in Redis without an end, whatever happens to a session', async () => {
+  itInRedis('nothing is in Redis without an end, whatever happens to a session', async () => {
     const redis = await startRedis();
     opened.add({ close: () => redis.stop() });
     const probe = await RedisProbe.start(redis);

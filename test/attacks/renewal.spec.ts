@@ -20,6 +20,7 @@ import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 import { idIn } from '../support/tokens.js';
+import { itByOneClock, itInRedis } from '../support/store-under-test.js';
 
 const COOKIE = '__Host-session';
 const MINUTE = 60_000;
@@ -122,27 +123,30 @@ describe.each(ADAPTERS)('ids that are renewed, on %s', (adapter) => {
   const withId = (app: TestApp, id: string) => opened.browser(app, [[COOKIE, id]]);
   const live = async () => (await probe.liveRecords()).size;
 
-  it('a session in use gets a new id when its time has come, and keeps everything else', async () => {
-    const app = await node({ renewalTimeout: '15m' });
-    const browser = await loggedIn(app);
-    await browser.post('/count');
-    const first = idOf(browser);
-    const before = (await browser.get('/me')).json;
-    clock.advance(14 * MINUTE);
-    expect((await browser.get('/me')).setCookie).toEqual([]);
-    clock.advance(MINUTE);
-    const answer = await browser.get('/me');
-    expect(answer.json).toMatchObject({ principal: 'alice', count: 1 });
-    expect(answer.json.createdAt).toBe(before.createdAt);
-    expect(answer.headers['cache-control']).toBe('no-store');
-    expect(idOf(browser)).not.toBe(first);
-    expect(await live()).toBe(1);
-    // From now on it counts anew.
-    clock.advance(14 * MINUTE);
-    expect((await browser.get('/me')).setCookie).toEqual([]);
-    clock.advance(MINUTE);
-    expect((await browser.get('/me')).setCookie).toHaveLength(1);
-  });
+  itInRedis(
+    'a session in use gets a new id when its time has come, and keeps everything else',
+    async () => {
+      const app = await node({ renewalTimeout: '15m' });
+      const browser = await loggedIn(app);
+      await browser.post('/count');
+      const first = idOf(browser);
+      const before = (await browser.get('/me')).json;
+      clock.advance(14 * MINUTE);
+      expect((await browser.get('/me')).setCookie).toEqual([]);
+      clock.advance(MINUTE);
+      const answer = await browser.get('/me');
+      expect(answer.json).toMatchObject({ principal: 'alice', count: 1 });
+      expect(answer.json.createdAt).toBe(before.createdAt);
+      expect(answer.headers['cache-control']).toBe('no-store');
+      expect(idOf(browser)).not.toBe(first);
+      expect(await live()).toBe(1);
+      // From now on it counts anew.
+      clock.advance(14 * MINUTE);
+      expect((await browser.get('/me')).setCookie).toEqual([]);
+      clock.advance(MINUTE);
+      expect((await browser.get('/me')).setCookie).toHaveLength(1);
+    },
+  );
 
   it('without it an id serves as long as its session', async () => {
     const browser = await loggedIn(await node());
@@ -150,7 +154,7 @@ describe.each(ADAPTERS)('ids that are renewed, on %s', (adapter) => {
     expect((await browser.get('/me')).setCookie).toEqual([]);
   });
 
-  it('does not move the absolute end', async () => {
+  itByOneClock('does not move the absolute end', async () => {
     const app = await node({ renewalTimeout: '15m', absoluteTimeout: '2h' });
     const browser = await loggedIn(app);
     const end = (await browser.get('/me')).json.expiresAt;
@@ -185,20 +189,23 @@ describe.each(ADAPTERS)('ids that are renewed, on %s', (adapter) => {
     expect((await sessions.find(handle))?.handle).toBe(handle);
   });
 
-  it('50 requests at once with the old id, over two nodes, end up in one successor and lose nothing', async () => {
-    const apps = [await node({ renewalTimeout: '15m' }), await node({ renewalTimeout: '15m' })];
-    const browser = await loggedIn(apps[0]!);
-    const old = idOf(browser);
-    clock.advance(20 * MINUTE);
-    const clients = Array.from({ length: 50 }, (_, i) => withId(apps[i % 2]!, old));
-    const answers = await Promise.all(clients.map((client) => client.post('/count')));
-    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
-    expect(new Set(clients.map(idOf)).size).toBe(1);
-    expect(idOf(clients[0]!)).not.toBe(old);
-    expect(await live()).toBe(1);
-    // By what is stored: a copy on this node may still be from before the last of the other.
-    expect((await clients[0]!.post('/count')).json.count).toBe(51);
-  });
+  itInRedis(
+    '50 requests at once with the old id, over two nodes, end up in one successor and lose nothing',
+    async () => {
+      const apps = [await node({ renewalTimeout: '15m' }), await node({ renewalTimeout: '15m' })];
+      const browser = await loggedIn(apps[0]!);
+      const old = idOf(browser);
+      clock.advance(20 * MINUTE);
+      const clients = Array.from({ length: 50 }, (_, i) => withId(apps[i % 2]!, old));
+      const answers = await Promise.all(clients.map((client) => client.post('/count')));
+      expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+      expect(new Set(clients.map(idOf)).size).toBe(1);
+      expect(idOf(clients[0]!)).not.toBe(old);
+      expect(await live()).toBe(1);
+      // By what is stored: a copy on this node may still be from before the last of the other.
+      expect((await clients[0]!.post('/count')).json.count).toBe(51);
+    },
+  );
 
   it('renews nothing when the answer has begun: nobody could take the new id along', async () => {
     const app = await node({ renewalTimeout: '15m' });
@@ -264,7 +271,7 @@ describe.each(ADAPTERS)('ids that are renewed, on %s', (adapter) => {
       return { browser, old };
     };
 
-    it('leads on for the grace, and is refused and noticed after it', async () => {
+    itInRedis('leads on for the grace, and is refused and noticed after it', async () => {
       const app = await node({ renewalTimeout: '15m', replayWindow: '1h' });
       const { browser, old } = await renewed(app);
       const [key] = (await probe.keys(`*${handleOf(old)}`)) as [string];
@@ -367,7 +374,7 @@ describe.each(ADAPTERS)('ids that are renewed, on %s', (adapter) => {
       },
     );
 
-    it('is noticed as long as its session can be idle, lasting ones too', async () => {
+    itInRedis('is noticed as long as its session can be idle, lasting ones too', async () => {
       const app = await node();
       const browser = opened.browser(app);
       await browser.post('/login', { json: { rememberMe: true } });

@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { Consistency, RequireSession, Session, SessionService } from 'nestjs-distributed-session';
 import { inParallel, SECRET, startApp, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { startRedis, trialsOf, type RedisUnderTest } from '../support/redis-under-test.js';
+import { itInRedis, itListed } from '../support/store-under-test.js';
 
 const TRIALS = trialsOf(200);
 /** Trials that run at the same time, each of a principal of its own. */
@@ -90,89 +91,97 @@ describe('ending all sessions of a principal while they are in use', () => {
       }),
     );
 
-  it(`none that was there serves another request, those that came after live: ${TRIALS} trials`, async () => {
-    const seen = { acted: 0, refused: 0, survived: 0 };
-    await inParallel(TRIALS, WIDTH, async (trial) => {
-      const name = `user-${trial}`;
-      const devices = Array.from({ length: DEVICES }, (_, i) => new Device(i));
-      for (const device of devices) expect(await device.post(`/login/${name}`)).toBe(200);
+  itListed(
+    `none that was there serves another request, those that came after live: ${TRIALS} trials`,
+    async () => {
+      const seen = { acted: 0, refused: 0, survived: 0 };
+      await inParallel(TRIALS, WIDTH, async (trial) => {
+        const name = `user-${trial}`;
+        const devices = Array.from({ length: DEVICES }, (_, i) => new Device(i));
+        for (const device of devices) expect(await device.post(`/login/${name}`)).toBe(200);
 
-      const running = devices.flatMap((device, i) => [
-        device.post(`/act/${ACTS[(trial + i) % ACTS.length]}`),
-        device.post(`/act/${ACTS[(trial + i + 1) % ACTS.length]}`),
-      ]);
-      const others = Array.from({ length: 3 }, (_, i) => new Device(i));
-      const arriving = others.map((device) => device.post(`/login/${name}`));
-      // Sometimes first, sometimes in the middle, sometimes last.
-      await Promise.all(running.slice(0, trial % 5).map((one) => one.catch(() => undefined)));
-      await services[trial % 2]!.forPrincipal(name).revokeAll();
+        const running = devices.flatMap((device, i) => [
+          device.post(`/act/${ACTS[(trial + i) % ACTS.length]}`),
+          device.post(`/act/${ACTS[(trial + i + 1) % ACTS.length]}`),
+        ]);
+        const others = Array.from({ length: 3 }, (_, i) => new Device(i));
+        const arriving = others.map((device) => device.post(`/login/${name}`));
+        // Sometimes first, sometimes in the middle, sometimes last.
+        await Promise.all(running.slice(0, trial % 5).map((one) => one.catch(() => undefined)));
+        await services[trial % 2]!.forPrincipal(name).revokeAll();
 
-      const check = async () => {
-        const tokens = devices.flatMap((device) => [...device.tokens]);
-        for (const token of tokens) expect(await whoIs(token)).toEqual([401, 401]);
-      };
-      await check();
-      for (const status of await Promise.all(running)) {
-        if (status === 201) seen.acted++;
-        else seen.refused++;
-      }
-      // What the requests that were under way may have got as new ids.
-      await check();
+        const check = async () => {
+          const tokens = devices.flatMap((device) => [...device.tokens]);
+          for (const token of tokens) expect(await whoIs(token)).toEqual([401, 401]);
+        };
+        await check();
+        for (const status of await Promise.all(running)) {
+          if (status === 201) seen.acted++;
+          else seen.refused++;
+        }
+        // What the requests that were under way may have got as new ids.
+        await check();
 
-      expect(await Promise.all(arriving)).toEqual([200, 200, 200]);
-      const later = new Device(0);
-      expect(await later.post(`/login/${name}`)).toBe(200);
-      expect(await whoIs([...later.tokens].at(-1)!)).toEqual([name, name]);
-      const live = [later];
-      for (const device of others) {
-        const [one, other] = await whoIs([...device.tokens].at(-1)!);
-        expect(one).toBe(other);
-        if (one === name) live.push(device);
-      }
-      seen.survived += live.length - 1;
-      const sessions = services[0]!.forPrincipal(name);
-      expect(await sessions.list()).toHaveLength(live.length);
-      expect(await sessions.count()).toBe(live.length);
-      expect(await services[1]!.forPrincipal(`customer of ${name}`).count()).toBe(0);
-    });
-    // Or nothing was raced for.
-    expect(seen.acted).toBeGreaterThan(TRIALS);
-    expect(seen.refused).toBeGreaterThan(TRIALS);
-    expect(seen.survived).toBeGreaterThan(0);
-  }, 180_000);
-
-  it('none of thousands escapes by getting a new id between two steps: 10 trials', async () => {
-    const sessions = services[0]!;
-    let renewed = 0;
-    let refused = 0;
-    for (let trial = 0; trial < 10; trial++) {
-      const principal = `robot-${trial}`;
-      const ids = await inParallel(
-        2_000,
-        200,
-        async () => (await sessions.create({ principal })).id,
-      );
-      const renewing = await inParallel(400, 40, async (i) => {
-        const session = (await services[1]!.get(ids[(i * 5) % ids.length]!))!;
-        await session.regenerate();
-        return session;
+        expect(await Promise.all(arriving)).toEqual([200, 200, 200]);
+        const later = new Device(0);
+        expect(await later.post(`/login/${name}`)).toBe(200);
+        expect(await whoIs([...later.tokens].at(-1)!)).toEqual([name, name]);
+        const live = [later];
+        for (const device of others) {
+          const [one, other] = await whoIs([...device.tokens].at(-1)!);
+          expect(one).toBe(other);
+          if (one === name) live.push(device);
+        }
+        seen.survived += live.length - 1;
+        const sessions = services[0]!.forPrincipal(name);
+        expect(await sessions.list()).toHaveLength(live.length);
+        expect(await sessions.count()).toBe(live.length);
+        expect(await services[1]!.forPrincipal(`customer of ${name}`).count()).toBe(0);
       });
-      const successors = renewing.map(({ id }) => id);
-      // The last are still alive when the first are ended already.
-      const early = renewing.splice(0, 100).map((session) => session.save());
-      if (trial % 2 === 0) await Promise.all(early);
-      const ending = sessions.forPrincipal(principal).revokeAll();
-      // In the middle: it takes some round trips.
-      for (let i = 0; i < trial % 5; i++) await sessions.ping();
-      const late = renewing.map((session) => session.save());
-      expect(await ending).toBe(ids.length);
-      const outcomes = await Promise.all([...early, ...late]);
-      renewed += outcomes.filter(Boolean).length;
-      refused += outcomes.filter((saved) => !saved).length;
-      for (const id of [...ids, ...successors]) expect(await sessions.get(id)).toBeUndefined();
-      expect(await sessions.forPrincipal(principal).count()).toBe(0);
-    }
-    expect(renewed).toBeGreaterThan(0);
-    expect(refused).toBeGreaterThan(0);
-  }, 120_000);
+      // Or nothing was raced for.
+      expect(seen.acted).toBeGreaterThan(TRIALS);
+      expect(seen.refused).toBeGreaterThan(TRIALS);
+      expect(seen.survived).toBeGreaterThan(0);
+    },
+    180_000,
+  );
+
+  itInRedis(
+    'none of thousands escapes by getting a new id between two steps: 10 trials',
+    async () => {
+      const sessions = services[0]!;
+      let renewed = 0;
+      let refused = 0;
+      for (let trial = 0; trial < 10; trial++) {
+        const principal = `robot-${trial}`;
+        const ids = await inParallel(
+          2_000,
+          200,
+          async () => (await sessions.create({ principal })).id,
+        );
+        const renewing = await inParallel(400, 40, async (i) => {
+          const session = (await services[1]!.get(ids[(i * 5) % ids.length]!))!;
+          await session.regenerate();
+          return session;
+        });
+        const successors = renewing.map(({ id }) => id);
+        // The last are still alive when the first are ended already.
+        const early = renewing.splice(0, 100).map((session) => session.save());
+        if (trial % 2 === 0) await Promise.all(early);
+        const ending = sessions.forPrincipal(principal).revokeAll();
+        // In the middle: it takes some round trips.
+        for (let i = 0; i < trial % 5; i++) await sessions.ping();
+        const late = renewing.map((session) => session.save());
+        expect(await ending).toBe(ids.length);
+        const outcomes = await Promise.all([...early, ...late]);
+        renewed += outcomes.filter(Boolean).length;
+        refused += outcomes.filter((saved) => !saved).length;
+        for (const id of [...ids, ...successors]) expect(await sessions.get(id)).toBeUndefined();
+        expect(await sessions.forPrincipal(principal).count()).toBe(0);
+      }
+      expect(renewed).toBeGreaterThan(0);
+      expect(refused).toBeGreaterThan(0);
+    },
+    120_000,
+  );
 });

@@ -10,6 +10,7 @@ import { HttpClient, parseSetCookie } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 import { TOKEN } from '../support/tokens.js';
+import { itInRedis } from '../support/store-under-test.js';
 
 const COOKIE = '__Host-session';
 
@@ -112,7 +113,7 @@ describe.each(ADAPTERS)('tokens that an attacker sends on %s', (adapter) => {
       expect((await victim.get('/remember')).json).toEqual({ text: 'planted' });
     });
 
-    it('an id that was made up is never adopted', async () => {
+    itInRedis('an id that was made up is never adopted', async () => {
       const made = newSessionId();
       const victim = new HttpClient(unsigned.port, [[COOKIE, made]]);
       const answer = await victim.post('/remember', { json: { text: 'mine' } });

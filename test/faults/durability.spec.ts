@@ -109,7 +109,8 @@ describe.each(ADAPTERS)('writes that a replica confirms, on %s', (adapter) => {
   const expectUnconfirmed = (answer: Answer) => {
     expect(answer.json).toMatchObject({ statusCode: 503, code: 'SESSION_UNCONFIRMED' });
     expect(answer.headers['retry-after']).toBe('1');
-    expect(answer.setCookie).toEqual([]);
+    // By name: what a failed test prints stands in a log.
+    expect(answer.setCookie.map((cookie) => cookie.split('=')[0])).toEqual([]);
   };
 
   const waitsDuring = async (action: () => Promise<unknown>) => {

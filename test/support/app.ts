@@ -16,6 +16,7 @@ import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { SessionModule, type SessionModuleOptions } from 'nestjs-distributed-session';
 import { expectNoIds } from './secrets.js';
+import { inStoreOfThisRun } from './store-under-test.js';
 
 export type AdapterName = 'express' | 'fastify';
 
@@ -104,11 +105,11 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
 
 /** Options, completed by what a run says that all applications have. */
 export function asInThisRun(session: SessionModuleOptions): SessionModuleOptions {
-  return {
+  return inStoreOfThisRun({
     ...(ENCRYPTION !== undefined && { encryption: { keys: SECRET, mode: ENCRYPTION } }),
     ...(NEAR_CACHE && session.redis !== undefined && { nearCache: true }),
     ...session,
-  };
+  });
 }
 
 /** Keeps what an application logs instead of printing it. */

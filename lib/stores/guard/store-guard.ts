@@ -73,6 +73,11 @@ export class StoreGuard {
     });
   }
 
+  /** Whether calls fail at once. */
+  get isCutOff(): boolean {
+    return this.#isOpen;
+  }
+
   /** The same store behind this guard; stores of one backend share one. */
   before<Store extends SessionStore>(store: Store): Store {
     const unguarded = store as unknown as Record<string, Verb | undefined>;

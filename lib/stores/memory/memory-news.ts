@@ -77,16 +77,19 @@ export class MemoryNews implements StoreNews {
   /** Tells of sessions that live no more. */
   async sweep(bucket: string, message: string): Promise<Sweep> {
     const over: string[] = [];
-    let looked = 0;
+    const now = this.clock.now();
+    let [looked, lag] = [0, 0];
     for (const [handle, { notice, endedAt }] of this.#known.get(bucket) ?? []) {
       const end = endedAt ?? this.endOf(handle);
       if (end === undefined) continue;
       over.push(lineOf(handle, end, notice));
+      lag = Math.max(lag, now - end);
       this.#of(handle).delete(handle);
       if (++looked === SWEEP) break;
     }
     if (over.length > 0) this.#say(message, undefined, bucket, over);
-    return { ended: over.length, more: looked === SWEEP };
+    const waiting = this.#known.get(bucket)?.size ?? 0;
+    return { ended: over.length, more: looked === SWEEP, waiting, lag };
   }
 
   async recall(bucket: string, after: string | undefined, limit: number): Promise<Told[]> {

@@ -3,12 +3,12 @@ import type { Clock } from '../../core/clock.js';
 import type { News } from '../../core/news.interface.js';
 import { bucketOfHandle, isLasting } from '../../core/session-id.js';
 import type { Place } from '../../core/session-places.js';
-import { kindOf, LIVE, versionOf } from '../../core/session-record.js';
+import type { FencedSessionStore } from '../../core/fenced-store.interface.js';
+import { countOf, kindOf, LIVE, versionOf } from '../../core/session-record.js';
 import type {
   Admission,
   CreateOptions,
   EndedInPlace,
-  IndexedSessionStore,
   LoadedValue,
   LoadOptions,
   PlacedValue,
@@ -42,7 +42,7 @@ export interface MemoryStoreOptions {
  * Sessions in this process, for tests and development: other nodes do not see them, and they end
  * with the process.
  */
-export class MemorySessionStore implements IndexedSessionStore, TellingSessionStore {
+export class MemorySessionStore implements FencedSessionStore, TellingSessionStore {
   readonly #entries: LRUCache<string, Entry>;
   readonly #places = new MemoryPlaces();
   readonly news: MemoryNews;
@@ -135,6 +135,14 @@ export class MemorySessionStore implements IndexedSessionStore, TellingSessionSt
     return outcome;
   }
 
+  async bring(handle: string, value: StoredValue, ttl: number): Promise<boolean> {
+    const entry = this.#live(handle);
+    if (!entry || countOf(entry.value) >= countOf(value)) return false;
+    entry.value = value;
+    entry.endsAt = this.clock.now() + ttl;
+    return true;
+  }
+
   async touch(handle: string, ttl: number): Promise<boolean> {
     const entry = this.#live(handle);
     if (!entry) return false;
@@ -180,7 +188,11 @@ export class MemorySessionStore implements IndexedSessionStore, TellingSessionSt
       news,
     );
     const values = standing.map(({ entry }) => entry.value);
-    return { ended: live.length, pointers: values.filter((value) => kindOf(value) !== LIVE) };
+    return {
+      ended: live.length,
+      pointers: values.filter((value) => kindOf(value) !== LIVE),
+      handles: standing.map(({ handle }) => handle),
+    };
   }
 
   async *placesOf(index: string): AsyncGenerator<{ bucket: string; place: Place }> {

@@ -150,7 +150,7 @@ async function troubleAtBoot(
 }
 
 /** A client without a listener would throw; one with a silent listener would hide the outage. */
-function reportOutages(client: Redis | Cluster, onTrouble: (message: string) => void): void {
+export function reportOutages(client: Redis | Cluster, onTrouble: (message: string) => void): void {
   let down = false;
   client.on('error', (error: unknown) => {
     if (!down) onTrouble(`Redis connection: ${toUnavailable(error).message}`);
@@ -162,7 +162,7 @@ function reportOutages(client: Redis | Cluster, onTrouble: (message: string) => 
 }
 
 /** Lets replies that are under way arrive, unless there is no connection to wait for. */
-async function end(client: Redis | Cluster): Promise<void> {
+export async function end(client: Redis | Cluster): Promise<void> {
   if (client.status === 'ready') await client.quit().catch(() => undefined);
   client.disconnect();
 }

@@ -97,7 +97,7 @@ local records = string.sub(DUE, 1, -1 - #ARGV[6]) .. 's:'`,
   `local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local page = redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[5])
-local lines, over, used = {}, {}, {}
+local lines, over, used, lag = {}, {}, {}, 0
 for i = 1, #page, 2 do
   local handle = page[i]
   local left = redis.call('PTTL', records .. handle)
@@ -105,6 +105,7 @@ for i = 1, #page, 2 do
     -- Where its slot is under way the record may not have come yet: then this is refused, and tried again.
     redis.call('EXISTS', DUE, records .. handle)
     over[#over + 1] = handle
+    lag = math.max(lag, now - page[i + 1])
     lines[#lines + 1] = lineOf(handle, string.format('%.0f', page[i + 1]), '')
   elseif redis.call('GETRANGE', records .. handle, KIND, KIND) ~= LIVE then
     over[#over + 1] = handle
@@ -116,7 +117,7 @@ for _, handle in ipairs(over) do forget(handle) end
 if #lines > 0 then say('told', ARGV[4] .. table.concat(lines)) end
 -- While the memory is full they stay due.
 for _, one in ipairs(used) do pcall(await, one[1], one[2]) end
-return {#lines, #page / 2}`,
+return {#lines, #page / 2, redis.call('ZCARD', DUE), lag}`,
 ].join('\n');
 
 /**

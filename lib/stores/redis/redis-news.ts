@@ -39,6 +39,7 @@ export interface Telling {
 }
 
 type Argument = string | number;
+type Four = [number, number, number, number];
 const KINDS: readonly string[] = ['told', 'provisional', 'withdrawn'] satisfies NewsKind[];
 
 /** What Redis is told, and tells: in scripts, streams and sorted sets beside the sessions. */
@@ -84,8 +85,8 @@ export class RedisNews implements StoreNews {
   async sweep(bucket: string, message: string): Promise<Sweep> {
     const args = [...this.#way(bucket), message, SWEPT_AT_ONCE, 'x'];
     const reply = await this.calls.run(SWEEP, this.#keysOf(bucket), ...args);
-    const [ended, looked] = (reply as unknown[]).map(Number) as [number, number];
-    return { ended, more: looked === SWEPT_AT_ONCE };
+    const [ended, looked, waiting, lag] = (reply as number[]).map(Number) as Four;
+    return { ended, more: looked === SWEPT_AT_ONCE, waiting, lag };
   }
 
   async recall(bucket: string, after: string | undefined, limit: number): Promise<Told[]> {

@@ -91,6 +91,11 @@ export class RedisSessionStore
     return this.#calls.confirms;
   }
 
+  /** The servers that take writes, for whoever looks after them. */
+  get masters(): readonly RedisClient[] {
+    return this.#calls.masters;
+  }
+
   /** By client tracking; `undefined` where the server does not do it, or not for this user. */
   follow(keeper: CopyKeeper): Promise<Following | undefined> {
     return this.#calls.followers().follow(this.#keys, keeper);
