@@ -1,0 +1,4 @@
+export {
+  SessionHealthIndicator,
+  type SessionHealthOptions,
+} from './health/session-health.indicator.js';
