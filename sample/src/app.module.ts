@@ -20,6 +20,9 @@ import { PageController } from './page/page.controller.js';
 import { SessionController } from './session/session.controller.js';
 import { SlowController } from './session/slow.controller.js';
 
+/** What lives by what is told of sessions: not every store tells. */
+const LIVE = [CartGateway, LeftCarts];
+
 /** The shop. */
 @Module({
   controllers: [
@@ -33,15 +36,12 @@ import { SlowController } from './session/slow.controller.js';
     NotesController,
     SessionController,
     SlowController,
-    EventsController,
     HealthController,
     PageController,
   ],
   providers: [
     Users,
     Drain,
-    CartGateway,
-    LeftCarts,
     {
       provide: APP_PIPE,
       useFactory: () => new ValidationPipe({ whitelist: true }),
@@ -54,7 +54,8 @@ export class AppModule {
     return {
       module: AppModule,
       imports: [SessionModule.forRoot(session)],
-      providers: [{ provide: OneTimeCodes, useValue: codes }],
+      controllers: session.events ? [EventsController] : [],
+      providers: [{ provide: OneTimeCodes, useValue: codes }, ...(session.events ? LIVE : [])],
     };
   }
 }

@@ -6,7 +6,7 @@ import { SessionIoAdapter } from 'nestjs-distributed-session/socket.io';
 import { AppModule } from './app.module.js';
 import { OneTimeCodes } from './auth/one-time-codes.js';
 import { piecesIn } from './cart/cart.js';
-import { chooseSessionHome, type SessionHome } from './session-home.js';
+import { chooseSessionHome, type SessionHome } from './home/session-home.js';
 import { readSettings, type Settings } from './settings.js';
 
 const logger = new Logger('Shop');
@@ -42,10 +42,12 @@ function sessionOptions(home: SessionHome, settings: Settings): SessionModuleOpt
   return {
     ...home.options,
     secret,
-    encryption: true,
+    ...(!home.isCarried && { encryption: true }),
     renewalTimeout: '15m',
     // Of the data, events tell no more than how much is in the cart.
-    events: { modified: true, projection: ({ data }) => ({ items: piecesIn(data.cart) }) },
+    ...(!home.isSilent && {
+      events: { modified: true, projection: ({ data }) => ({ items: piecesIn(data.cart) }) },
+    }),
     cookie: {
       ...(allowHttp && { secure: false }),
       ...(routingCookie !== undefined && { routing: routingCookie }),

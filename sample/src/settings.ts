@@ -10,6 +10,12 @@ export interface Settings {
   readonly host: string;
   /** `PORT`; 0 takes a free one. @default 3000 */
   readonly port: number;
+  /** `STORE`: where sessions live, one of {@link STORES}. @default redis, or memory without a redis-server */
+  readonly store: Store | undefined;
+  /** `DATABASE_URL` for `sql` and `tiered`: postgres://, mysql:// or the path of a SQLite file. @default a SQLite file of this process */
+  readonly databaseUrl: string | undefined;
+  /** `SESSION_DIRECTORY` for `file`. @default one of this process */
+  readonly sessionDirectory: string | undefined;
   /** `REDIS_URL`. @default none: a redis-server of the shop's own, else memory */
   readonly redisUrl: string | undefined;
   /** `REDIS_SENTINELS`: host:port, separated by commas; asked where the master is. @default none */
@@ -40,6 +46,9 @@ export interface Settings {
   readonly totpSecretIsRandom: boolean;
 }
 
+export const STORES = ['redis', 'memory', 'sql', 'tiered', 'cookie', 'jwt', 'file'] as const;
+export type Store = (typeof STORES)[number];
+
 export interface RedisAddress {
   readonly host: string;
   readonly port: number;
@@ -58,6 +67,9 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     adapter: adapterFrom(given('ADAPTER') ?? 'express'),
     host: given('HOST') ?? '127.0.0.1',
     port: portFrom(given('PORT') ?? '3000'),
+    store: storeFrom(given('STORE')),
+    databaseUrl: given('DATABASE_URL'),
+    sessionDirectory: given('SESSION_DIRECTORY'),
     redisUrl: given('REDIS_URL'),
     redisSentinels: addressesFrom('REDIS_SENTINELS', given('REDIS_SENTINELS')),
     redisMasterName: given('REDIS_MASTER_NAME') ?? 'mymaster',
@@ -80,6 +92,12 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
 function adapterFrom(value: string): Settings['adapter'] {
   if (value === 'express' || value === 'fastify') return value;
   throw new Error(`ADAPTER is "${value}": use express or fastify.`);
+}
+
+function storeFrom(value: string | undefined): Store | undefined {
+  const store = STORES.find((one) => one === value);
+  if (store || value === undefined) return store;
+  throw new Error(`STORE is "${value}": use ${STORES.join(', ')}.`);
 }
 
 function portFrom(value: string): number {

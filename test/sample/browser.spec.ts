@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Secret, TOTP } from 'otpauth';
 import type { Browser, Page } from 'playwright-core';
-import { ADAPTERS } from '../support/app.js';
 import { AppProcess } from '../support/app-process.js';
 import { CHROMIUM, FAINT_TEXTS, startBrowser, Visitor } from '../support/browser.js';
+import { oneOf } from '../support/redis-under-test.js';
 import { RedisServer } from '../support/redis-server.js';
 
 /** Pictures are taken if somebody wants to look at them. */
@@ -104,7 +104,7 @@ withBrowser('the page in a browser', () => {
     if (PICTURES) await page.screenshot({ path: `${PICTURES}/${name}.png`, fullPage: true });
   };
 
-  describe.each(ADAPTERS)('on %s', (adapter) => {
+  describe.each(oneOf('fastify', 'express'))('on %s', (adapter) => {
     let app: AppProcess;
     let slow: AppProcess;
 

@@ -24,6 +24,8 @@ describe.each(ADAPTERS)('the shop on %s', (adapter) => {
   beforeAll(async () => {
     redis = await RedisServer.start();
     probe = await RedisProbe.start(redis);
+    // In the middle of what an application sends ioredis cannot begin it.
+    await probe.watch();
     app = await AppProcess.start({ ADAPTER: adapter, REDIS_URL: redis.url });
     client = new HttpClient(app.port);
   }, BOOT);

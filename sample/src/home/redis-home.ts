@@ -1,15 +1,9 @@
-import type { SessionModuleOptions } from 'nestjs-distributed-session';
 import { findRedisServer, startOwnRedis } from './own-redis.js';
-import type { RedisAddress, Settings } from './settings.js';
-
-/** Where the sessions live, and how to say that in a log. */
-export interface SessionHome {
-  readonly options: Pick<SessionModuleOptions, 'redis' | 'store' | 'bootWithoutStore'>;
-  readonly description: string;
-}
+import type { RedisAddress, Settings } from '../settings.js';
+import { inMemory, type SessionHome } from './session-home.js';
 
 /** The given Redis, Sentinels or Cluster; without one, a redis-server of our own; without that, the memory of this process. */
-export async function chooseSessionHome(settings: Settings): Promise<SessionHome> {
+export async function inRedis(settings: Settings): Promise<SessionHome> {
   const { redisUrl, redisSentinels, redisMasterName, redisClusterNodes, redisOptional } = settings;
   if ([redisUrl, redisSentinels, redisClusterNodes].filter(Boolean).length > 1) {
     throw new Error('Set one of REDIS_URL, REDIS_SENTINELS and REDIS_CLUSTER_NODES.');
@@ -53,17 +47,10 @@ export async function chooseSessionHome(settings: Settings): Promise<SessionHome
   }
 }
 
-function inMemory(reason: string): SessionHome {
-  return {
-    options: { store: 'memory' },
-    description: `Sessions are kept in the memory of this process (${reason})`,
-  };
-}
-
 const listed = (addresses: readonly RedisAddress[]): string =>
   addresses.map(({ host, port }) => `${host}:${port}`).join(', ');
 
-function withoutPassword(url: string): string {
+export function withoutPassword(url: string): string {
   if (!URL.canParse(url)) return 'the given address';
   const { protocol, host, pathname } = new URL(url);
   return `${protocol}//${host}${pathname}`;
