@@ -1,7 +1,8 @@
 import { Child } from './child.js';
 import type { Adapter } from './contenders/contender.js';
 import type { ContenderName, Workload } from './contenders/index.js';
-import type { CookiesOrder, LoadOrder, LoadResult, LoginOrder } from './load.js';
+import type { CookiesOrder, LoadOrder, LoadResult, LoginOrder, LoginResult } from './load.js';
+import type { Place } from './places.js';
 import type { BenchRedis } from './redis.js';
 import { DEVICES } from './visit.js';
 
@@ -12,6 +13,8 @@ export interface Sample {
   readonly cpu: number;
   /** The same of Redis. */
   readonly redisCpu: number;
+  /** The same of the database, if the sessions are in one that has processes of its own. */
+  readonly placeCpu?: number;
   /** Milliseconds. */
   readonly p50: number;
   readonly p99: number;
@@ -23,6 +26,8 @@ export interface Load {
   readonly bytes: number;
   readonly connections: number;
   readonly seconds: number;
+  /** How long a server is made warm; without it, by a number of requests. */
+  readonly warmSeconds?: number;
 }
 
 /** Requests after which a server's code is compiled as well as it will be. */
@@ -43,17 +48,19 @@ export class Stand {
     readonly url: string,
     readonly process: Child,
     readonly redis: BenchRedis,
+    readonly place: Place | undefined,
   ) {}
 
   static async start(
     name: ContenderName,
     adapter: Adapter,
     redis: BenchRedis,
-    execArgv?: string[],
+    { place, execArgv }: { place?: Place | undefined; execArgv?: string[] } = {},
   ) {
-    const process = Child.start('server.js', [name, adapter, redis.url], execArgv);
+    const args = [name, adapter, redis.url, ...(place ? [place.url] : [])];
+    const process = Child.start('server.js', args, execArgv);
     const { port } = await process.told<{ port: number }>();
-    return new Stand(name, `http://127.0.0.1:${port}`, process, redis);
+    return new Stand(name, `http://127.0.0.1:${port}`, process, redis, place);
   }
 
   async cpu(): Promise<number> {
@@ -61,7 +68,19 @@ export class Stand {
     return cpu.user + cpu.system;
   }
 
+  /** Statements that it has sent to its database so far. */
+  async statements(): Promise<number> {
+    return (await this.process.ask<{ statements: number }>('statements')).statements;
+  }
+
   stop = () => this.process.stop();
+}
+
+/** Processor time of all that take part, so far, in microseconds. */
+async function costsOf(stand: Stand) {
+  const cpu = await stand.cpu();
+  const { cpu: redis } = await stand.redis.totals();
+  return { cpu, redis, place: (await stand.place?.cpu()) ?? Number.NaN };
 }
 
 /** The process that makes the load, and what it costs those who bear it. */
@@ -75,15 +94,20 @@ export class Arena {
 
   stop = () => this.#loader.stop();
 
-  /** Sessions of this size for the requests that follow. */
-  async logIn(stand: Stand, bytes: number, { count = SESSIONS, each = 1 } = {}): Promise<void> {
+  /** Sessions of this size for the requests that follow; tells how long their cookies are. */
+  async logIn(
+    stand: Stand,
+    bytes: number,
+    { count = SESSIONS, each = 1 } = {},
+  ): Promise<LoginResult> {
     // Who has logged in before would have more sessions than the others.
     const from = each > 1 ? this.#nextUser : 100_000;
     if (each > 1) this.#nextUser += Math.ceil(count / each);
     const order: LoginOrder = { kind: 'login', url: stand.url, count, bytes, each, from };
-    await this.#loader.ask(order);
+    const result = await this.#loader.ask<LoginResult>(order);
     this.#loggedIn.delete(stand.url);
     if (count === SESSIONS) this.#loggedIn.set(stand.url, `${bytes} ${each}`);
+    return result;
   }
 
   /** Sessions that somebody else has stored. */
@@ -98,18 +122,22 @@ export class Arena {
     const bounds = await this.#prepare(stand, load);
     if (this.#warm.has(`${stand.url} ${load.workload}`)) return;
     this.#warm.add(`${stand.url} ${load.workload}`);
-    await this.send(stand, { ...load, ...bounds, ...('seconds' in bounds && { amount: WARM }) });
+    const { warmSeconds } = load;
+    const warm = warmSeconds === undefined ? { amount: WARM } : { seconds: warmSeconds };
+    await this.send(stand, { ...load, ...bounds, ...('seconds' in bounds && warm) });
   }
 
   async round(stand: Stand, load: Load): Promise<Sample> {
     const bounds = await this.#prepare(stand, load);
-    const before = { cpu: await stand.cpu(), redis: await stand.redis.totals() };
+    const before = await costsOf(stand);
     const done = await this.send(stand, { ...load, ...bounds });
-    const after = { cpu: await stand.cpu(), redis: await stand.redis.totals() };
+    const after = await costsOf(stand);
+    const place = after.place - before.place;
     return {
       requestsPerSecond: done.requests / done.seconds,
       cpu: (after.cpu - before.cpu) / done.requests,
-      redisCpu: (after.redis.cpu - before.redis.cpu) / done.requests,
+      redisCpu: (after.redis - before.redis) / done.requests,
+      ...(Number.isFinite(place) && { placeCpu: place / done.requests }),
       p50: done.p50,
       p99: done.p99,
     };

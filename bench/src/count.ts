@@ -1,6 +1,6 @@
 import { sessionsOfEach, type Arena, type Stand } from './arena.js';
 import type { Adapter } from './contenders/contender.js';
-import type { ContenderName, Workload } from './contenders/index.js';
+import { contender, type ContenderName, type Workload } from './contenders/index.js';
 
 /** What one request costs Redis; exact, the same on every machine. */
 export interface Count {
@@ -13,7 +13,15 @@ export interface Count {
   /** Bytes that Redis received and sent. */
   readonly in: number;
   readonly out: number;
+  /** Statements that a database got, those that begin and end a transaction included. */
+  readonly statements?: number;
 }
+
+/** Serve from a copy who comes back. */
+const COPYING: readonly ContenderName[] = ['near', 'redis-near', 'tiered'];
+
+const isInDatabase = (name: ContenderName): boolean =>
+  ['sql', 'tiered'].includes(contender(name).home);
 
 const REQUESTS = 64;
 
@@ -28,13 +36,15 @@ export async function count(
   const { redis } = stand;
   // A first round apart: scripts are loaded, and what is done once a session is done.
   const ofEach = sessionsOfEach(workload);
-  // A near cache serves who comes back.
-  const count = (stand.name === 'near' ? 1 : Math.max(3, ofEach)) * REQUESTS;
+  const count = (COPYING.includes(stand.name) ? 1 : Math.max(3, ofEach)) * REQUESTS;
   if (workload !== 'login') await arena.logIn(stand, bytes, { count, each: ofEach });
   const send = () => arena.send(stand, { workload, bytes, connections: 1, amount: REQUESTS });
   if (workload !== 'logout') await send();
   const ownBytes = await difference(redis.totals.bind(redis));
+  const sent = isInDatabase(stand.name) && (await stand.statements());
   const wire = await difference(redis.totals.bind(redis), send);
+  const statements =
+    typeof sent === 'number' ? ((await stand.statements()) - sent) / REQUESTS : undefined;
 
   if (workload === 'logout') await arena.logIn(stand, bytes, { count: REQUESTS });
   const names: string[] = [];
@@ -61,6 +71,7 @@ export async function count(
     commands: names.slice(0, each),
     in: (wire.in - ownBytes.in) / REQUESTS,
     out: (wire.out - ownBytes.out) / REQUESTS,
+    ...(statements !== undefined && { statements }),
   };
 }
 

@@ -1,12 +1,16 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Arena } from './arena.js';
+import type { Arena, Stand } from './arena.js';
 import type { Count } from './count.js';
-import { countAll, withStands } from './plan.js';
+import { Places } from './places.js';
 import { compare } from './scenario.js';
+import { countAll, withStands } from './stands.js';
 
 /** Our figures that must not get worse unnoticed; exact, as a machine's speed has no part in them. */
 const BUDGET = join(import.meta.dirname, '..', 'budget.json');
+
+/** What stands for the other stores: their costs of a request do not depend on the database, nor on the form. */
+const STORES = ['sqlite', 'tiered', 'sealed', 'sealed-listed', 'jwt-listed'] as const;
 
 /**
  * Our processor time above the ceiling relative to express-session's, in the same run. Measured
@@ -26,6 +30,11 @@ export async function smoke(arena: Arena, say: (what: string) => void): Promise<
       counts.push(...(await countAll(arena, adapter, stands)));
     });
   }
+  say('express: commands, statements and bytes of other stores');
+  // Tiers over a file: what is counted is the same, and it is there at once.
+  const inFile = new Places({ postgres: 'sqlite' });
+  const countThem = (stands: Stand[]) => countAll(arena, 'express', stands);
+  counts.push(...(await withStands(STORES, 'express', countThem, inFile)));
   const lines = counts.map(lineOf);
   if (process.env.BENCH_ACCEPT) writeFileSync(BUDGET, `${JSON.stringify(lines, undefined, 2)}\n`);
   const budget = JSON.parse(readFileSync(BUDGET, 'utf8')) as string[];
@@ -52,9 +61,13 @@ export async function smoke(arena: Arena, say: (what: string) => void): Promise<
   return problems;
 }
 
-/** Rounded: a number in a reply may have a digit more once in a while. */
-const lineOf = ({ contender, adapter, workload, commands, in: received, out }: Count): string => {
+/** Rounded, rather down: a sign of life comes in between once in a while, and a number has a digit more. */
+const whole = (bytes: number): number => Math.floor(bytes + 0.25);
+
+function lineOf(counted: Count): string {
+  const { contender, adapter, workload, commands, in: received, out, statements } = counted;
   const who = contender === 'ours' ? adapter : `${contender} ${adapter}`;
   const sent = commands.join(' ') || 'nothing';
-  return `${who} ${workload}: ${sent}, ${Math.round(received)} bytes in, ${Math.round(out)} out`;
-};
+  const asked = statements === undefined ? '' : `, ${statements} statements`;
+  return `${who} ${workload}: ${sent}, ${whole(received)} bytes in, ${whole(out)} out${asked}`;
+}

@@ -13,6 +13,11 @@ export interface LoginOrder {
   readonly from: number;
 }
 
+export interface LoginResult {
+  /** Bytes of the cookie header, on average. */
+  readonly cookie: number;
+}
+
 /** Have these cookies, of sessions that were stored in another way. */
 export interface CookiesOrder {
   readonly kind: 'cookies';
@@ -89,7 +94,7 @@ async function load(order: LoadOrder): Promise<LoadResult> {
   return { requests: times.length, seconds: (ended - began) / 1_000, p50: at(0.5), p99: at(0.99) };
 }
 
-async function login({ url, count, bytes, each, from }: LoginOrder): Promise<void> {
+async function login({ url, count, bytes, each, from }: LoginOrder): Promise<LoginResult> {
   const agent = new Agent({ keepAlive: true, maxSockets: 32 });
   const cookies: string[] = [];
   const users = Math.ceil(count / each);
@@ -104,6 +109,7 @@ async function login({ url, count, bytes, each, from }: LoginOrder): Promise<voi
   await Promise.all(Array.from({ length: 32 }, worker));
   agent.destroy();
   cookiesOf.set(url, cookies);
+  return { cookie: cookies.join('').length / count };
 }
 
 function cookieOf(url: string, agent: Agent): Promise<string> {

@@ -1,15 +1,16 @@
-import { Arena, Stand, type Load } from './arena.js';
+import type { Arena, Load, Stand } from './arena.js';
 import type { Adapter } from './contenders/contender.js';
-import { CONTENDERS, contender, type ContenderName, type Workload } from './contenders/index.js';
-import { count, type Count } from './count.js';
+import { CONTENDERS, contender, type ContenderName } from './contenders/index.js';
+import type { Count } from './count.js';
 import { grow } from './growth.js';
 import { getexLoop } from './limits.js';
 import { machineOf } from './machine.js';
-import { BenchRedis } from './redis.js';
+import type { BenchRedis } from './redis.js';
 import type { Footprint, NearResults, Results } from './results.js';
 import { compare, type Scenario } from './scenario.js';
+import { countAll, withStands } from './stands.js';
+import { STORES, storesRun } from './stores.js';
 
-const WORKLOADS: readonly Workload[] = ['read', 'change', 'login', 'logout', 'devices'];
 const ADAPTERS: readonly Adapter[] = ['express', 'fastify'];
 const KB = 1_024;
 
@@ -34,32 +35,15 @@ const fits = (name: ContenderName, { workload, bytes }: Load): boolean =>
   contender(name).workloads.includes(workload) &&
   !(contender(name).home === 'cookie' && bytes > 2 * KB);
 
-/** Compared with what Nest itself costs of the same application, in a run of their own. */
-const APART: readonly ContenderName[] = ['near', 'face'];
+/** Compared in runs of their own: with what Nest itself costs of the same application, and with each other. */
+const APART: readonly ContenderName[] = [...STORES, 'near', 'face'];
 
 export const contendersOn = (adapter: Adapter): ContenderName[] =>
   (Object.keys(CONTENDERS) as ContenderName[]).filter(
     (name) => contender(name).adapters.includes(adapter) && !APART.includes(name),
   );
 
-/** Starts the servers of some contenders, and ends them after their work. */
-export async function withStands<Result>(
-  names: readonly ContenderName[],
-  adapter: Adapter,
-  work: (stands: Stand[], redis: BenchRedis) => Promise<Result>,
-): Promise<Result> {
-  const redis = await BenchRedis.start();
-  const stands: Stand[] = [];
-  try {
-    for (const name of names) stands.push(await Stand.start(name, adapter, redis));
-    return await work(stands, redis);
-  } finally {
-    await Promise.all(stands.map((stand) => stand.stop()));
-    await redis.stop();
-  }
-}
-
-/** Everything, on both adapters: about ten minutes. */
+/** Everything, on both adapters: about a quarter of an hour. */
 export async function fullRun(arena: Arena, say: (what: string) => void): Promise<Results> {
   const scenarios: Scenario[] = [];
   const counts: Count[] = [];
@@ -82,9 +66,11 @@ export async function fullRun(arena: Arena, say: (what: string) => void): Promis
     });
   }
   const near = await nearRun(arena, say);
+  const stores = await storesRun(arena, say);
   say('growth to a million sessions');
   const growth = await grow(arena, [1_000, 100_000, 1_000_000], 5);
-  return { machine: machineOf(redisVersion), scenarios, counts, footprints, growth, limits, near };
+  const machine = machineOf(redisVersion);
+  return { machine, scenarios, counts, footprints, growth, limits, near, stores };
 }
 
 /** Reads that a near cache serves, beside what nothing could do without: about two minutes. */
@@ -103,22 +89,6 @@ export async function nearRun(arena: Arena, say: (what: string) => void): Promis
     });
   }
   return { machine: machineOf(redisVersion), scenarios, counts };
-}
-
-/** Exact figures of every contender and workload. */
-export async function countAll(
-  arena: Arena,
-  adapter: Adapter,
-  stands: readonly Stand[],
-): Promise<Count[]> {
-  const counts: Count[] = [];
-  for (const stand of stands) {
-    for (const workload of WORKLOADS) {
-      if (!contender(stand.name).workloads.includes(workload)) continue;
-      counts.push(await count(arena, adapter, stand, workload, KB));
-    }
-  }
-  return counts;
 }
 
 const STORED = 10_000;

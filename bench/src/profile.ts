@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Arena, Stand } from './arena.js';
 import type { Adapter } from './contenders/contender.js';
-import type { ContenderName, Workload } from './contenders/index.js';
+import { contender, type ContenderName, type Workload } from './contenders/index.js';
+import { Places } from './places.js';
 import { BenchRedis } from './redis.js';
 
 /** As `--cpu-prof` writes it. */
@@ -21,9 +22,12 @@ async function profile(name: ContenderName, adapter: Adapter, workload: Workload
   const folder = mkdtempSync(join(tmpdir(), 'session-profile-'));
   const redis = await BenchRedis.start();
   const arena = new Arena();
+  const places = new Places();
   try {
     const profiling = ['--cpu-prof', `--cpu-prof-dir=${folder}`, '--cpu-prof-interval=200'];
-    const stand = await Stand.start(name, adapter, redis, profiling);
+    const { place: kind } = contender(name);
+    const place = kind && (await places.room(kind, name));
+    const stand = await Stand.start(name, adapter, redis, { place, execArgv: profiling });
     const load = { workload, bytes: 1_024, connections: 64 };
     await arena.round(stand, { ...load, seconds: 2 });
     const measured = await arena.round(stand, { ...load, seconds: 4 });
@@ -39,6 +43,7 @@ async function profile(name: ContenderName, adapter: Adapter, workload: Workload
   } finally {
     await arena.stop();
     await redis.stop();
+    await places.stop();
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -15,6 +15,16 @@ export interface RedisTotals {
   readonly out: number;
 }
 
+/** A free port of the loopback interface. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, 'close');
+  return port;
+}
+
 /** A Redis of the benchmark's own on a free port, in memory only. */
 export class BenchRedis {
   private constructor(
@@ -25,11 +35,7 @@ export class BenchRedis {
   ) {}
 
   static async start(): Promise<BenchRedis> {
-    const probe = createServer().listen(0, '127.0.0.1');
-    await once(probe, 'listening');
-    const { port } = probe.address() as AddressInfo;
-    probe.close();
-    await once(probe, 'close');
+    const port = await freePort();
     const directory = mkdtempSync(join(tmpdir(), 'session-bench-'));
     const quiet = ['--bind', '127.0.0.1', '--dir', directory, '--save', '', '--appendonly', 'no'];
     const child = spawn('redis-server', ['--port', String(port), ...quiet], { stdio: 'ignore' });

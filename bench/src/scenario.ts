@@ -12,6 +12,8 @@ export interface Row {
   /** Processor time of the server above the ceiling of the same round, in microseconds a request. */
   readonly cpuAbove: Range;
   readonly redisCpu: Range;
+  /** The same of a database that has processes of its own. */
+  readonly placeCpu?: Range;
   readonly p50: Range;
   readonly p99: Range;
 }
@@ -52,6 +54,9 @@ function rowOf(stand: Stand, samples: readonly Sample[], ceiling: readonly Sampl
     relative: each((own, top) => own.requestsPerSecond / top.requestsPerSecond),
     cpuAbove: each((own, top) => own.cpu - top.cpu),
     redisCpu: each((own) => own.redisCpu),
+    ...(samples[0]?.placeCpu !== undefined && {
+      placeCpu: each((own) => own.placeCpu ?? Number.NaN),
+    }),
     p50: each((own) => own.p50),
     p99: each((own) => own.p99),
   };

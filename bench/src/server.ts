@@ -8,6 +8,7 @@ import {
   Req,
   Res,
   UnauthorizedException,
+  type INestApplication,
   type Type,
 } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -15,8 +16,12 @@ import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { SESSION_STORE, type SessionStore } from '../../dist/index.js';
 import type { Adapter, PeerReply, PeerRequest, PeerSessions } from './contenders/contender.js';
 import { contender, type ContenderName } from './contenders/index.js';
+import type { Abilities } from './results.js';
 import { summaryOf, visitOf } from './visit.js';
 
 const PEER = Symbol('peer');
@@ -62,9 +67,28 @@ class PeerController {
   }
 }
 
-/** One contender's application, in this process: `server.js <contender> <adapter> <redis url>`. */
-async function serve(name: ContenderName, adapter: Adapter, redisUrl: string): Promise<void> {
-  const setup = await contender(name).start(redisUrl, adapter);
+/** Bytes that are in use, after everything else has been collected. */
+function heap(): number {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+/** What the store says that it can do, of ours. */
+function abilitiesIn(app: INestApplication): Abilities {
+  const { abilities } = app.get<SessionStore>(SESSION_STORE, { strict: false });
+  return { revocation: abilities?.revocation ?? 'at-once' };
+}
+
+/** One contender's application, in this process: `server.js <contender> <adapter> <redis url> <place>`. */
+async function serve(
+  name: ContenderName,
+  adapter: Adapter,
+  redisUrl: string,
+  place: string,
+): Promise<void> {
+  const setup = await contender(name).start(redisUrl, adapter, place);
   const controllers: Type[] = setup.peer ? [PeerController] : [];
   class ContenderModule {}
   const app = await NestFactory.create(
@@ -81,6 +105,9 @@ async function serve(name: ContenderName, adapter: Adapter, redisUrl: string): P
   await app.listen(0, '127.0.0.1');
   process.on('message', (message) => {
     if (message === 'cpu') process.send?.({ cpu: process.cpuUsage() });
+    if (message === 'statements') process.send?.({ statements: setup.statements?.() ?? 0 });
+    if (message === 'heap') process.send?.({ heap: heap() });
+    if (message === 'abilities') process.send?.(abilitiesIn(app));
     if (message === 'stop') {
       void app
         .close()
@@ -92,5 +119,5 @@ async function serve(name: ContenderName, adapter: Adapter, redisUrl: string): P
   process.send?.({ port });
 }
 
-const [name, adapter, redisUrl] = process.argv.slice(2);
-await serve(name as ContenderName, adapter as Adapter, redisUrl as string);
+const [name, adapter, redisUrl, place = ''] = process.argv.slice(2);
+await serve(name as ContenderName, adapter as Adapter, redisUrl as string, place);

@@ -27,18 +27,39 @@ export function visitOf(user: string, bytes: number): Visit {
   return { user, visits: SIX_DIGITS, cart };
 }
 
+/** Letters of a title at least, where there is room for them. */
+const TITLE = 40;
+
 /** As many items as fit, their titles filled up. */
 function cartFor(bytes: number): Item[] {
+  const letters = bytes < 500 ? 0 : TITLE;
   const cart: Item[] = [];
   const size = () => JSON.stringify({ user: NOBODY, visits: SIX_DIGITS, cart }).length;
-  do cart.push({ sku: `sku-${1_000 + cart.length}`, title: '', price: 1_999 });
-  while (size() + 70 < bytes);
+  do cart.push({ sku: `sku-${1_000 + cart.length}`, title: 'x'.repeat(letters), price: 1_999 });
+  while (size() + letters + 70 < bytes);
   const missing = bytes - size();
   if (missing < 0) throw new RangeError(`a visit has at least ${size()} bytes`);
   return cart.map((item, i) => {
     const share = Math.floor(missing / cart.length) + (i < missing % cart.length ? 1 : 0);
-    return { ...item, title: 'x'.repeat(share) };
+    return { ...item, title: titleOf(i, letters + share) };
   });
+}
+
+/**
+ * A title of so many letters, like no other: it must not be easier to compress than titles are. Its syllables come
+ * from a generator of Park and Miller's, the same ones each time.
+ */
+function titleOf(item: number, letters: number): string {
+  let state = item + 1;
+  const one = (of: string): string => {
+    state = (state * 48_271) % 2_147_483_647;
+    return of[(state >> 8) % of.length] as string;
+  };
+  let title = '';
+  while (title.length < letters) {
+    title += one('bcdfghjklmnprstvw') + one('aaeeiou') + one('lnrst  ');
+  }
+  return title.slice(0, letters);
 }
 
 /** What `GET /read` answers: short, and only to be known from the session. */

@@ -35,10 +35,16 @@ export interface Setup extends ModuleMetadata {
   /** What stands outside of Nest's modules, before the application listens. */
   mount?(app: INestApplication): Promise<void> | void;
   close?(): Promise<void> | void;
+  /** Statements that it has sent to a database so far. */
+  statements?(): number;
 }
 
-/** How a contender is started, in a process of its own. */
-export type Start = (redisUrl: string, adapter: Adapter) => Promise<Setup> | Setup;
+/**
+ * How a contender is started, in a process of its own.
+ *
+ * @param place URL of its database, or its directory, for one that keeps its sessions in neither Redis nor a cookie
+ */
+export type Start = (redisUrl: string, adapter: Adapter, place: string) => Promise<Setup> | Setup;
 
 /** All sessions of the comparison end after this much idleness, in milliseconds. */
 export const IDLE = 1_800_000;

@@ -9,6 +9,8 @@ import { overIronSession } from './iron-session.js';
 import { overJose } from './jose.js';
 import { ours } from './ours.js';
 import { overSecureSession } from './secure-session.js';
+import { inFiles, inMemory, inRedis, inTiers, jwts, nearRedis, overSql, sealed } from './stores.js';
+import type { PlaceKind } from '../places.js';
 
 /** One that takes part in the comparison. */
 export interface Contender {
@@ -17,7 +19,9 @@ export interface Contender {
   readonly adapters: readonly Adapter[];
   readonly start: Start;
   /** Where the session is: `none` for what is no session at all. */
-  readonly home: 'none' | 'redis' | 'cookie';
+  readonly home: 'none' | 'redis' | 'cookie' | 'memory' | 'sql' | 'tiered' | 'files';
+  /** What it needs beside Redis. */
+  readonly place?: PlaceKind;
   /** What a read does to the time to live. */
   readonly extends: string;
   readonly workloads: readonly Workload[];
@@ -26,6 +30,13 @@ export interface Contender {
 /** `devices`: the user's list of their sessions, ten of them. */
 export type Workload = 'read' | 'change' | 'login' | 'logout' | 'devices';
 const ALL: readonly Workload[] = ['read', 'change', 'login', 'logout'];
+
+/** One of this library's stores. */
+const store = {
+  adapters: ['express', 'fastify'],
+  extends: 'never',
+  workloads: ['read', 'change'],
+} as const;
 
 /** Ours extends the session on every read here, as its peers do; its default is once a minute. */
 export const CONTENDERS = {
@@ -124,6 +135,40 @@ export const CONTENDERS = {
     home: 'cookie',
     extends: 'never',
     workloads: ALL,
+  },
+  memory: { ...store, title: 'memory', start: inMemory, home: 'memory' },
+  redis: { ...store, title: 'Redis', start: inRedis, home: 'redis' },
+  'redis-near': { ...store, title: 'Redis, near cache', start: nearRedis, home: 'redis' },
+  postgres: {
+    ...store,
+    title: 'SQL: PostgreSQL',
+    start: overSql,
+    home: 'sql',
+    place: 'postgres',
+  },
+  mariadb: { ...store, title: 'SQL: MariaDB', start: overSql, home: 'sql', place: 'mariadb' },
+  sqlite: { ...store, title: 'SQL: SQLite', start: overSql, home: 'sql', place: 'sqlite' },
+  tiered: {
+    ...store,
+    title: 'tiered: PostgreSQL and Redis',
+    start: inTiers,
+    home: 'tiered',
+    place: 'postgres',
+  },
+  files: { ...store, title: 'files', start: inFiles, home: 'files', place: 'directory' },
+  sealed: { ...store, title: 'sealed cookie', start: sealed(false), home: 'cookie' },
+  'sealed-listed': {
+    ...store,
+    title: 'sealed cookie, `revocation` in Redis',
+    start: sealed(true),
+    home: 'cookie',
+  },
+  jwt: { ...store, title: 'JWT', start: jwts(false), home: 'cookie' },
+  'jwt-listed': {
+    ...store,
+    title: 'JWT, `revocation` in Redis',
+    start: jwts(true),
+    home: 'cookie',
   },
 } as const satisfies Record<string, Contender>;
 

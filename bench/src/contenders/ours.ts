@@ -15,20 +15,23 @@ declare module '../../../dist/index.js' {
 }
 
 /** This library, as an application would use it: guard, decorators, signed tokens. */
-export function ours(options: SessionModuleOptions) {
-  return (redis: string): Setup => ({
-    imports: [
-      SessionModule.forRoot({
-        redis,
-        secret: SECRET,
-        idleTimeout: IDLE,
-        cookie: { secure: false, name: 'sid' },
-        ...options,
-      }),
-    ],
-    controllers: [VisitController],
-  });
-}
+export const ownSessions = (options: SessionModuleOptions): Setup => ({
+  imports: [
+    SessionModule.forRoot({
+      secret: SECRET,
+      idleTimeout: IDLE,
+      cookie: { secure: false, name: 'sid' },
+      ...options,
+    }),
+  ],
+  controllers: [VisitController],
+});
+
+/** The same over Redis. */
+export const ours =
+  (options: SessionModuleOptions) =>
+  (redis: string): Setup =>
+    ownSessions({ redis, ...options });
 
 @Controller()
 class VisitController {

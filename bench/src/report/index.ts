@@ -3,12 +3,17 @@ import { dirname, join } from 'node:path';
 import type { Results } from '../results.js';
 import { chartsOf } from './charts.js';
 import { pageOf } from './page.js';
+import { withCosts } from './stores.js';
 
 const docs = join(import.meta.dirname, '..', '..', '..', 'docs');
 
 /** Path → text of everything that is made from the results. */
 function reportsOf(results: Results): Record<string, string> {
-  const reports: Record<string, string> = { [join(docs, 'benchmarks.md')]: pageOf(results) };
+  const guide = join(docs, 'which-store.md');
+  const reports: Record<string, string> = {
+    [join(docs, 'benchmarks.md')]: pageOf(results),
+    [guide]: withCosts(readFileSync(guide, 'utf8'), results),
+  };
   for (const [name, svg] of Object.entries(chartsOf(results))) {
     reports[join(docs, 'benchmarks', name)] = svg;
   }

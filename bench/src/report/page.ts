@@ -2,27 +2,13 @@ import { CONTENDERS, type ContenderName, type Workload } from '../contenders/ind
 import type { Adapter } from '../contenders/contender.js';
 import type { Results } from '../results.js';
 import type { Row } from '../scenario.js';
-import type { Range } from '../statistics.js';
 import { find } from './find.js';
 import { goalsOf } from './goals.js';
+import { storesSection } from './stores.js';
+import { number, range, table } from './table.js';
 
 const title = (name: ContenderName): string =>
   name === 'ours' || name === 'near' ? `**${CONTENDERS[name].title}**` : CONTENDERS[name].title;
-
-const number = (value: number, digits: number): string =>
-  value
-    .toFixed(digits)
-    .replace(/\B(?=(\d{3})+(?!\d))/g, ' ')
-    .replace('-0', '0');
-
-/** Median, and the range of the rounds. */
-const range = ({ median, min, max }: Range, digits = 0): string =>
-  `${number(median, digits)} (${number(min, digits)}–${number(max, digits)})`;
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
-}
 
 /** `docs/benchmarks.md`. */
 export function pageOf(results: Results): string {
@@ -35,6 +21,7 @@ export function pageOf(results: Results): string {
     connections(results),
     sizes(results),
     nearCache(results),
+    ...storesSection(results),
     growth(results),
     footprints(results),
     limits(results),
@@ -45,11 +32,12 @@ function intro({ machine }: Results): string {
   const versions = Object.entries(machine.versions).map(([name, one]) => `${name} ${one}`);
   return `# Benchmarks
 
-Made by a program from what it measured, \`bench/results.json\`; not written by hand. It needs \`redis-server\` on the path. Where the microseconds go: [performance](performance.md).
+Made by a program from what it measured, \`bench/results.json\`; not written by hand. It needs \`redis-server\` on the path; databases that are not installed are left out. Where the microseconds go: [performance](performance.md).
 
 \`\`\`sh
-npm ci && npm run bench        # measures everything and writes this page: about ten minutes
+npm ci && npm run bench        # measures everything and writes this page: about a quarter of an hour
 npm ci && npm run bench:near   # the near cache alone: about two minutes
+npm ci && npm run bench:stores # the stores of the library alone: about four minutes
 npm ci && npm run bench:smoke  # the gate: our commands and bytes, and a read beside express-session's
 \`\`\`
 
