@@ -74,15 +74,32 @@ describe.each(STACKS)('the packed package with $name', ({ nest, ioredis }) => {
     expect(stdout).toContain('done');
   });
 
-  it('serves sockets, with the packages that those need', async () => {
+  it('loads no package that is not asked for, and has a command', async () => {
+    const binary = join(folder, 'nodes', 'node_modules', 'node24', 'bin', 'node');
+    const env = { ...process.env, NODE_OPTIONS: '' };
+    const { stdout } = await run(binary, ['subpaths.mjs'], { cwd: project, env });
+    expect(stdout).toContain('done');
+    const command = ['--no-install', 'nestjs-distributed-session', 'stats', '--json'];
+    const stats = await run('npx', [...command, '--redis', redis.url], { cwd: project });
+    expect(JSON.parse(stats.stdout)).toMatchObject({ sessions: expect.any(Number) });
+  });
+
+  it('serves sockets, and loads all else, with the packages that those need', async () => {
     const platforms = ['websockets', 'platform-ws', 'platform-socket.io'];
     const further = Object.fromEntries(platforms.map((one) => [`@nestjs/${one}`, `^${nest}`]));
-    const own = await install(`sockets${nest}`, { ...dependencies, ...further });
+    const peers = {
+      kysely: '^0.29.0',
+      '@opentelemetry/api': '^1.9.0',
+      '@nestjs/terminus': `^${nest}`,
+    };
+    const own = await install(`sockets${nest}`, { ...dependencies, ...further, ...peers });
     cpSync(join(import.meta.dirname, 'consumer'), own, { recursive: true });
     const binary = join(folder, 'nodes', 'node_modules', 'node24', 'bin', 'node');
     const env = { ...process.env, REDIS_URL: redis.url, NODE_OPTIONS: '' };
-    const { stdout } = await run(binary, ['sockets.mjs'], { cwd: own, env, timeout: 60_000 });
-    expect(stdout).toContain('done');
+    for (const script of [['sockets.mjs'], ['subpaths.mjs', 'with-peers']]) {
+      const { stdout } = await run(binary, script, { cwd: own, env, timeout: 60_000 });
+      expect(stdout).toContain('done');
+    }
   }, 300_000);
 });
 
