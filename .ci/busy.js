@@ -7,13 +7,15 @@ import { relative } from 'node:path';
 const MEASURES_TIME = new RegExp(
   JSON.parse(readFileSync(new URL('measures-time.json', import.meta.url), 'utf8')),
 );
+/** What they find by chance is there, whether it is found again or not. */
+const BY_CHANCE = /interleavings|races/;
 
 const [file] = process.argv.slice(2);
 const { testResults } = JSON.parse(readFileSync(file, 'utf8'));
 const failed = testResults
   .filter(({ status }) => status === 'failed')
   .map(({ name }) => relative(process.cwd(), name));
-const others = failed.filter((name) => !MEASURES_TIME.test(name));
+const others = failed.filter((name) => !MEASURES_TIME.test(name) || BY_CHANCE.test(name));
 if (failed.length === 0 || others.length > 0) {
   console.log(`failed: ${others.join(', ') || 'to run'}`);
   process.exit(1);
