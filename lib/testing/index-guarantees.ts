@@ -296,7 +296,10 @@ const ending: Guarantee[] = [
     assertEnded(await store.endIn(NAME, PLACE), 1, [left]);
   }),
   guarantee('endIn ends thousands', async (store) => {
-    await Promise.all(times(1_200, (i) => standing(store, at(i))));
+    // In parts: the deadline of a store counts from when it was asked, not from its turn among a thousand.
+    for (let part = 0; part < 12; part++) {
+      await Promise.all(times(100, (i) => standing(store, at(part * 100 + i))));
+    }
     assert.equal((await store.endIn(NAME, PLACE)).ended, 1_200);
     await assertStanding(store, []);
   }),
