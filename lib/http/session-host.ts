@@ -3,6 +3,7 @@ import { LiveSession } from '../core/live-session.js';
 import { SessionOptionsError, SessionUnavailableError } from '../core/session.errors.js';
 import type { ResolvedSessionOptions } from '../options/resolve-session-options.js';
 import type { DeviceEndpoint } from './device-endpoint.js';
+import { endOfTurn } from './end-of-turn.js';
 import { ExpressSessionViews } from './express-session-view.js';
 import { OpenConnection } from './open-connection.js';
 import { PlainRequest, type IncomingRequest } from './raw-transport-request.js';
@@ -106,7 +107,8 @@ export class SessionHost {
     if (devices?.serves(raw)) {
       return enterCorridor(raw, corridor, () => void devices.serve(corridor, request, response));
     }
-    enterCorridor(raw, corridor, this.#eager ? () => loadFirst(corridor, next) : next);
+    const goOn = this.#eager ? () => loadFirst(corridor, next) : () => next();
+    enterCorridor(raw, corridor, () => void endOfTurn().then(goOn));
   }
 
   /** Some requests are answered here. */
