@@ -154,7 +154,7 @@ async function openFeature(
     throw error;
   }
   await work.listenTo(resolved, opened, manager, name);
-  observation.begin(resolved, manager, guard, name);
+  observation.begin(resolved, { manager, store: opened, guard }, name);
   const where = ownStore ? undefined : 'the store of forRoot';
   logger.log(`forFeature('${name}'): ${describeSessionPolicy(resolved, where)}`);
   return {

@@ -31,9 +31,10 @@ export class DashboardOutageFilter implements ExceptionFilter {
     if (httpAdapter.isHeadersSent(response)) return void httpAdapter.end(response);
     const request = http.getRequest<DashboardRequest>();
     const { base, home } = addressesOf(request, this.options);
-    const isOrder = request.method === 'POST';
+    const asked = request.url.split('?', 1)[0] ?? '';
+    const isOrder = request.method === 'POST' && !asked.endsWith('/search');
     // Guards know as little who asks for what the page is to look like.
-    if (request.url.split('?', 1)[0]?.endsWith('/page.css')) {
+    if (asked.endsWith('/page.css')) {
       return respond(httpAdapter, response, PAGE_STYLE, { type: 'text/css' });
     }
     httpAdapter.setHeader(response, 'Retry-After', RETRY_AFTER);

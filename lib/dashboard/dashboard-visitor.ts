@@ -12,6 +12,8 @@ export interface DashboardVisitor {
   readonly actor: string | undefined;
   /** Where they come from, so that they know their own session among others. */
   readonly handle: string | undefined;
+  /** Of their login, the same on all nodes; not told to anybody. */
+  readonly seed: string | undefined;
   /** What forms have to bring along where `csrf.token` is `'always'`. */
   readonly csrf: { readonly field: string; readonly token: string } | undefined;
 }
@@ -20,6 +22,7 @@ const NOBODY: DashboardVisitor = {
   principal: undefined,
   actor: undefined,
   handle: undefined,
+  seed: undefined,
   csrf: undefined,
 };
 
@@ -34,6 +37,7 @@ export const Visitor = createParamDecorator(
         principal: session.principal,
         actor: session.actor,
         handle: session.handle,
+        seed: LiveSession.stateOf(session).seed,
         csrf: csrfOf(session, context),
       };
     } catch (error) {

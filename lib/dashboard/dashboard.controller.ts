@@ -38,7 +38,8 @@ import { EventFeed } from './event-feed.js';
 import { PAGE_SCRIPT } from './page-script.js';
 import { PAGE_STYLE } from './page-style.js';
 import { pageOf } from './page-view.js';
-import { peopleView } from './people-view.js';
+import { peopleView, type ViewContext } from './people-view.js';
+import { SearchReferences } from './search-references.js';
 import { SessionDashboard, type People } from './session-dashboard.js';
 import { saidOf, type Done } from './words.js';
 
@@ -65,6 +66,7 @@ export function controllerAt(options: DashboardOptions): Type {
       @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
       @Inject(SessionDashboard) private readonly dashboard: SessionDashboard,
       @Inject(EventFeed) private readonly feed: EventFeed,
+      @Inject(SearchReferences) private readonly references: SearchReferences,
     ) {}
 
     @Get()
@@ -79,11 +81,13 @@ export function controllerAt(options: DashboardOptions): Type {
       if (addresses.base === '') return this.#lead(response, addresses.home, query);
       const [figures, people, counted] = await Promise.all([
         dashboard.figures(),
-        this.#peopleOf(query),
+        this.#peopleOf(query, visitor),
         query?.count === '1' ? dashboard.count() : undefined,
       ]);
       const text = pageOf({
         ...addresses,
+        ...ofSearch(query, people),
+        name: options.name,
         visitor,
         now: figures.now,
         refreshEvery,
@@ -104,20 +108,19 @@ export function controllerAt(options: DashboardOptions): Type {
       @Visitor() visitor: DashboardVisitor,
       @Query() query: Fields,
     ): Promise<void> {
-      const people = await this.#peopleOf(query);
-      if (!people) throw new BadRequestException('Say whose sessions: ?principal=…');
+      const people = await this.#peopleOf(query, visitor);
+      if (!people) throw new BadRequestException('Say whose sessions: ?of=…, as the page does');
       const { home } = addressesOf(request, options);
       // It is put into the page, and its addresses are relative to that.
-      const context = { base: `${home.slice('../'.length)}/`, visitor, now: this.dashboard.now() };
+      const base = `${home.slice('../'.length)}/`;
+      const context = { base, visitor, now: this.dashboard.now(), ...ofSearch(query, people) };
       this.#answer(response, peopleView(people, context).text);
     }
 
     @Unasked()
     @Get('figures')
     async figures(@Res() response: unknown): Promise<void> {
-      this.#answer(response, JSON.stringify(await this.dashboard.figures()), {
-        type: 'application/json',
-      });
+      this.#answer(response, JSON.stringify(await this.dashboard.figures()), JSON_TYPE);
     }
 
     @Unasked()
@@ -143,6 +146,21 @@ export function controllerAt(options: DashboardOptions): Type {
       this.#answer(response, PAGE_SCRIPT, { type: 'text/javascript' });
     }
 
+    /** Changes nothing; by POST, as names are not for addresses. */
+    @Post('search')
+    search(
+      @Req() request: DashboardRequest,
+      @Res() response: unknown,
+      @Visitor() visitor: DashboardVisitor,
+      @Body() body: Fields,
+    ): void {
+      const principal = body?.principal;
+      if (principal === undefined) throw new BadRequestException(INCOMPLETE);
+      const of = isPrincipal(principal) ? this.references.make(principal, visitor.seed) : undefined;
+      if (isOfScript(request)) return this.#answer(response, JSON.stringify({ of }), JSON_TYPE);
+      this.#lead(response, addressesOf(request, options).home, { of });
+    }
+
     @Post('end')
     async end(
       @Req() request: DashboardRequest,
@@ -154,7 +172,8 @@ export function controllerAt(options: DashboardOptions): Type {
       const handle = body?.handle;
       if (typeof handle !== 'string') throw new BadRequestException(INCOMPLETE);
       const done = await this.dashboard.end(principal, handle, visitor);
-      this.#done(request, response, principal, done);
+      const of = this.references.make(principal, visitor.seed);
+      this.#done(request, response, { of, done });
     }
 
     @Post('end-all')
@@ -166,26 +185,33 @@ export function controllerAt(options: DashboardOptions): Type {
     ): Promise<void> {
       const principal = principalIn(body);
       const done = await this.dashboard.endAll(principal, visitor);
-      this.#done(request, response, principal, done);
+      const of = this.references.make(principal, visitor.seed);
+      this.#done(request, response, { of, done });
     }
 
-    async #peopleOf(query: Fields): Promise<People | undefined> {
-      const { principal, browse } = query ?? {};
-      if (isPrincipal(principal)) return this.dashboard.search(principal);
+    async #peopleOf(query: Fields, visitor: DashboardVisitor): Promise<People | undefined> {
+      const { of, browse } = query ?? {};
+      if (of !== undefined) {
+        const principal = this.references.read(of, visitor.seed);
+        return principal === undefined ? CLOSED : this.dashboard.search(principal);
+      }
       return browse === '1' ? this.dashboard.browse() : undefined;
     }
 
     /** A script is told at once; a form is led back to the page, which can be loaded again and does nothing. */
-    #done(request: DashboardRequest, response: unknown, principal: string, done: Done): void {
-      if (String(request.headers.accept).includes('application/json')) {
-        const text = JSON.stringify({ done, said: saidOf(done) });
-        return this.#answer(response, text, { type: 'application/json' });
+    #done(
+      request: DashboardRequest,
+      response: unknown,
+      { of, done }: { readonly of: string; readonly done: Done },
+    ): void {
+      if (isOfScript(request)) {
+        return this.#answer(response, JSON.stringify({ done, said: saidOf(done) }), JSON_TYPE);
       }
-      this.#lead(response, addressesOf(request, options).home, { principal, done });
+      this.#lead(response, addressesOf(request, options).home, { of, done });
     }
 
     #lead(response: unknown, home: string, query: Fields): void {
-      const kept = Object.entries(query ?? {}).filter(([, value]) => typeof value === 'string');
+      const kept = WORDS.map((word) => [word, query?.[word]]).filter(([, value]) => isText(value));
       const search = new URLSearchParams(kept as [string, string][]).toString();
       writeHeaders(this.#adapter, response);
       this.#adapter.redirect(response, HttpStatus.SEE_OTHER, search ? `${home}?${search}` : home);
@@ -201,6 +227,29 @@ export function controllerAt(options: DashboardOptions): Type {
   }
   return SessionDashboardController;
 }
+
+/** What the page's address may say. */
+const WORDS = ['of', 'browse', 'count', 'done'] as const;
+
+const isText = (value: unknown): value is string => typeof value === 'string';
+
+const JSON_TYPE: AnswerOptions = { type: 'application/json' };
+
+const isOfScript = ({ headers }: DashboardRequest): boolean =>
+  String(headers.accept).includes('application/json');
+
+/** What addresses of a search that could be read have in them. */
+const ofSearch = (query: Fields, people: People | undefined): Pick<ViewContext, 'of'> => ({
+  of: people?.searched === undefined ? undefined : String(query?.of),
+});
+
+/** Of somebody else's address, or one from before a login. */
+const CLOSED: People = {
+  searched: undefined,
+  found: [],
+  cut: false,
+  trouble: 'This address stands for a search of another login: search again.',
+};
 
 const INCOMPLETE =
   'The form is incomplete. If the application parses no bodies of forms (application/x-www-form-urlencoded), let it do so for the dashboard.';

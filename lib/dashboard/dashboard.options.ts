@@ -5,7 +5,9 @@ import type { Session } from '../core/session.js';
 
 /** Options of `SessionDashboardModule`. */
 export interface SessionDashboardOptions {
-  /** Where the page is. A global prefix of the application comes before it. @default 'admin/sessions' */
+  /** Name of the sessions that it shows and ends, as `forFeature` has given it. @default those of `forRoot` */
+  name?: string;
+  /** Where the page is, each dashboard's elsewhere. A global prefix of the application comes before it. @default 'admin/sessions' */
   path?: string;
   /**
    * Who may see it and end sessions there: all of these have to let a request pass. What they inject has to be
@@ -29,6 +31,7 @@ export interface SessionDashboardOptions {
 
 /** The options as they are in force. */
 export interface DashboardOptions {
+  readonly name: string | undefined;
   readonly path: string;
   readonly guards: readonly (Type<CanActivate> | CanActivate)[];
   readonly allow: SessionDashboardOptions['allow'];
@@ -43,8 +46,14 @@ const PATH = /^[\w-][\w.-]*(\/[\w-][\w.-]*)*$/;
 
 /** @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) */
 export function resolveDashboardOptions(options: SessionDashboardOptions): DashboardOptions {
-  const { path = 'admin/sessions', guards = [], allow, session, refreshEvery = '5s' } = options;
+  const { path = 'admin/sessions', guards = [], allow, refreshEvery = '5s' } = options;
+  const { name, session } = options;
   const problems: string[] = [];
+  if (name !== undefined && (typeof name !== 'string' || name === '')) {
+    problems.push(
+      "SessionDashboardModule: name is one that SessionModule.forFeature was given, such as 'staff'; leave it out for the sessions of forRoot",
+    );
+  }
   const trimmed = typeof path === 'string' ? path.replace(/^\/|\/$/g, '') : '';
   if (!PATH.test(trimmed)) {
     problems.push("SessionDashboardModule: path is a path such as 'admin/sessions'");
@@ -61,7 +70,7 @@ export function resolveDashboardOptions(options: SessionDashboardOptions): Dashb
     );
   }
   if (problems.length > 0) throw new SessionOptionsError(problems);
-  return { path: trimmed, guards, allow, session, refreshEvery: every };
+  return { name, path: trimmed, guards, allow, session, refreshEvery: every };
 }
 
 const isGuard = (guard: unknown): boolean =>

@@ -41,16 +41,21 @@ const HEARTBEAT = 25_000;
 export class EventFeed {
   readonly #recent: ShownEvent[] = [];
 
-  constructor(private readonly events: SessionEvents) {}
+  /** @param name of the sessions that are told of; `undefined`: all, with their names */
+  constructor(
+    private readonly events: SessionEvents,
+    private readonly name: string | undefined,
+  ) {}
 
   get isOn(): boolean {
-    return this.events.on;
+    const { events, name } = this;
+    return name === undefined ? events.on : events.sources.some((one) => one.name === name);
   }
 
   /** Begins to remember; ends with the application. */
   start(): void {
     if (!this.isOn) return;
-    this.events.events$.subscribe((event) => {
+    this.#ours.subscribe((event) => {
       this.#recent.push(shown(event));
       if (this.#recent.length > REMEMBERED) this.#recent.shift();
     });
@@ -67,7 +72,7 @@ export class EventFeed {
    * @param after the id of the last event that the page has; `''`: it has none, and there were none
    */
   stream(after: string | undefined): Observable<MessageEvent> {
-    const live = this.events.events$.pipe(
+    const live = this.#ours.pipe(
       map(shown),
       bufferTime(GATHERED),
       filter((some) => some.length > 0),
@@ -82,6 +87,11 @@ export class EventFeed {
     return concat(of(FIRST), merge(missing, live, missed, signs)).pipe(
       takeUntil(this.events.leaving$),
     );
+  }
+
+  get #ours(): Observable<SessionEvent> {
+    const { name } = this;
+    return this.events.events$.pipe(filter((one) => name === undefined || one.name === name));
   }
 
   #since(after: string | undefined): MessageEvent[] {

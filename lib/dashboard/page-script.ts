@@ -43,7 +43,8 @@ const isRefusal = (status) => status === 401 || status === 403;
 
 // Plots: the last samples, kept for this tab while one searches.
 const KEPT = 60;
-const KEY = 'session-dashboard';
+// Another dashboard of the same application has its own.
+const KEY = 'session-dashboard ' + location.pathname;
 let samples = [];
 try {
   const kept = JSON.parse(sessionStorage.getItem(KEY) || '[]');
@@ -89,7 +90,7 @@ const drawAll = () => {
 
 const show = (figures) => {
   ahead = figures.now - performance.now();
-  const { store, latency, expiry, nearCache, counters } = figures;
+  const { store, latency, expiry, nearCache, breaker, counters } = figures;
   set('trouble', store === 'down' ? DOWN : '');
   set('latency', store === 'down' ? '–' : latency + ' ms');
   if (expiry) {
@@ -101,9 +102,11 @@ const show = (figures) => {
     const all = nearCache.hits + nearCache.misses;
     set('near-cache', all === 0 ? 'not used yet' : Math.round((100 * nearCache.hits) / all) + ' % of reads');
   }
-  set('breaker', counters.breakerOpened);
+  set('breaker', breaker);
+  set('opened', counters.breakerOpened);
   set('failures', counters.storeFailures);
   set('pending', counters.logoutsPending);
+  set('late', counters.logoutsConfirmedLate);
   set('given-up', counters.logoutsGivenUp);
   set('unconfirmed', counters.unconfirmed);
   remember({ at: figures.now, latency, near: nearCache && { hits: nearCache.hits, misses: nearCache.misses } });
@@ -111,6 +114,7 @@ const show = (figures) => {
 const showDown = (text) => {
   set('trouble', text);
   set('latency', '–');
+  set('breaker', '–');
   remember({ at: now() });
 };
 const poll = async () => {
@@ -139,10 +143,10 @@ const titleOf = (node) => {
 };
 let asked = 0;
 const refresh = async () => {
-  const { principal } = byId('people').dataset;
-  if (principal === undefined || isOut) return;
+  const { of } = byId('people').dataset;
+  if (of === undefined || isOut) return;
   const mine = ++asked;
-  const answer = await fetch(base + 'people?' + new URLSearchParams({ principal }), { cache: 'no-store' });
+  const answer = await fetch(base + 'people?' + new URLSearchParams({ of }), { cache: 'no-store' });
   if (isRefusal(answer.status)) return signOut();
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html').getElementById('people');
@@ -176,14 +180,15 @@ const over = (row) => {
   button.disabled = true;
   button.textContent = 'Ended';
 };
+const send = (form) =>
+  fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)), ...ASK_JSON });
 const order = async (form) => {
   const section = form.closest('.principal');
   const row = form.closest('tr');
   const button = form.querySelector('button');
   button.setAttribute('aria-disabled', 'true');
   try {
-    const body = new URLSearchParams(new FormData(form));
-    const answer = await fetch(form.action, { method: 'POST', body, ...ASK_JSON });
+    const answer = await send(form);
     if (isRefusal(answer.status)) return signOut();
     if (!answer.ok) throw new Error();
     const { said } = await answer.json();
@@ -201,12 +206,24 @@ const order = async (form) => {
     button.removeAttribute('aria-disabled');
   }
 };
+// The page sends no referrer: over plain http the browser would not say either where a form comes from.
+const search = async (form) => {
+  try {
+    const answer = await send(form);
+    if (isRefusal(answer.status)) return signOut();
+    if (!answer.ok) return set('failed', answer.status === 503 ? DOWN : 'The search failed. Try again.');
+    const { of } = await answer.json();
+    if (of !== undefined) location.assign('?' + new URLSearchParams({ of }));
+  } catch {
+    set('failed', 'The server does not answer.');
+  }
+};
 document.addEventListener('submit', (event) => {
   const form = event.target;
   if (form.method !== 'post') return;
   event.preventDefault();
   if (form.querySelector('button[aria-disabled]')) return;
-  void order(form);
+  void (form.getAttribute('role') === 'search' ? search(form) : order(form));
 });
 
 // Events, as they happen.

@@ -1,11 +1,13 @@
 import type { ShownEvent } from './event-feed.js';
 import { html, type Html } from './html.js';
-import { peopleView, plural, timeOf, type ViewContext } from './people-view.js';
+import { csrfOf, peopleView, plural, timeOf, type ViewContext } from './people-view.js';
 import type { Figures, People } from './session-dashboard.js';
 import { DOWN } from './words.js';
 
 /** All that a page shows. */
 export interface PageModel extends ViewContext {
+  /** Name of the sessions, if they are not those of `forRoot`. */
+  readonly name: string | undefined;
   /** The address of the page itself, relative. */
   readonly home: string;
   readonly refreshEvery: number;
@@ -30,11 +32,12 @@ const head = (base: string, title: string): Html =>
     <link rel="stylesheet" href="${base}page.css" />`;
 
 export function pageOf(model: PageModel): string {
-  const { base, visitor, refreshEvery, said, figures, people } = model;
+  const { base, visitor, refreshEvery, said, figures, people, name } = model;
+  const title = name === undefined ? 'Sessions' : `Sessions: ${name}`;
   return html`<!doctype html>
     <html lang="en">
       <head>
-        ${head(base, 'Sessions')}
+        ${head(base, title)}
         <script src="${base}page.js" defer></script>
       </head>
       <body
@@ -45,7 +48,7 @@ export function pageOf(model: PageModel): string {
       >
         <a class="skip" href="#people-title">Skip to principals and devices</a>
         <header>
-          <h1>Sessions</h1>
+          <h1>${title}</h1>
           <p class="quiet">
             ${visitor.principal !== undefined && html`You are <bdi>${visitor.principal}</bdi>`}${
               visitor.actor !== undefined && html`, really <bdi>${visitor.actor}</bdi>`
@@ -60,7 +63,8 @@ export function pageOf(model: PageModel): string {
           <section aria-labelledby="people-title" class="wide">
             <h2 id="people-title" tabindex="-1">Principals and devices</h2>
             <div class="ask">
-              <form method="get" role="search">
+              <form method="post" action="${base}search" role="search">
+                ${csrfOf(model)}
                 <label for="principal">Principal</label>
                 <input
                   id="principal"
@@ -119,16 +123,20 @@ function figuresView(model: PageModel): Html {
       <div>
         <dt>Circuit breaker</dt>
         <dd>
-          opened <span id="breaker">${counters.breakerOpened}</span> times<span class="quiet"
-            >Calls that failed: <span id="failures">${counters.storeFailures}</span></span
+          <span id="breaker">${figures.breaker}</span
+          ><span class="quiet"
+            >Opened: <span id="opened">${counters.breakerOpened}</span>. Calls that failed:
+            <span id="failures">${counters.storeFailures}</span></span
           >
         </dd>
       </div>
       <div>
-        <dt>Logouts</dt>
+        <dt>Unconfirmed logouts</dt>
         <dd>
-          <span id="pending">${counters.logoutsPending}</span> pending<span class="quiet"
-            >Given up: <span id="given-up">${counters.logoutsGivenUp}</span>. Unconfirmed writes:
+          <span id="pending">${counters.logoutsPending}</span
+          ><span class="quiet"
+            >Confirmed late: <span id="late">${counters.logoutsConfirmedLate}</span>. Given up:
+            <span id="given-up">${counters.logoutsGivenUp}</span>. Unconfirmed writes:
             <span id="unconfirmed">${counters.unconfirmed}</span></span
           >
         </dd>
@@ -140,11 +148,8 @@ function figuresView(model: PageModel): Html {
 }
 
 /** Exact from the index where somebody looks for sessions that are over; else counted when it is asked for. */
-function liveView({ figures: { expiry }, people, counted }: PageModel): Html {
-  const kept =
-    people?.searched === undefined
-      ? undefined
-      : html`<input type="hidden" name="principal" value="${people.searched}" />`;
+function liveView({ figures: { expiry }, of, counted }: PageModel): Html {
+  const kept = of !== undefined && html`<input type="hidden" name="of" value="${of}" />`;
   const button = html`<form method="get">
     ${kept}<button type="submit" name="count" value="1">Count</button>
   </form>`;

@@ -11,12 +11,17 @@ export interface ViewContext {
   readonly now: number;
   /** What relative addresses of the other routes begin with. */
   readonly base: string;
+  /** What stands in addresses for the principal who was searched for; `undefined`: nobody was. */
+  readonly of: string | undefined;
 }
 
 /** Principals and their devices; the script puts a newer one in the place of this. */
 export function peopleView(people: People, context: ViewContext): Html {
   const { searched, found, cut, trouble } = people;
-  return html`<div id="people" ${searched !== undefined && html` data-principal="${searched}"`}>
+  return html`<div
+    id="people"
+    ${searched !== undefined && html` data-principal="${searched}" data-of="${context.of}"`}
+  >
     ${trouble !== undefined && html`<p class="notice trouble">${trouble}</p>`}
     ${trouble === undefined && found.length === 0 && html`<p class="quiet">Nobody is logged in.</p>`}
     ${found.map((one, i) => principalView(one, i, context))}
@@ -112,10 +117,17 @@ function endAllView(principal: string, count: number, id: string, context: ViewC
 }
 
 /** As JSON: a form would change its line ends. */
-function fieldsOf(principal: string, { visitor: { csrf } }: ViewContext): Html {
-  return html`<input type="hidden" name="principal" value="${JSON.stringify(principal)}" />${
-      csrf && html`<input type="hidden" name="${csrf.field}" value="${csrf.token}" />`
-    }`;
+function fieldsOf(principal: string, context: ViewContext): Html {
+  return html`<input
+      type="hidden"
+      name="principal"
+      value="${JSON.stringify(principal)}"
+    />${csrfOf(context)}`;
+}
+
+/** What each form that is posted has to bring along. */
+export function csrfOf({ visitor: { csrf } }: ViewContext): Html {
+  return html`${csrf && html`<input type="hidden" name="${csrf.field}" value="${csrf.token}" />`}`;
 }
 
 /** An instant, as long ago; the script goes on counting. */

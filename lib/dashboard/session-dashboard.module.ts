@@ -7,13 +7,12 @@ import {
   type OnApplicationBootstrap,
   type OnModuleInit,
 } from '@nestjs/common';
-import type { SessionStore } from '../core/session-store.interface.js';
 import { SessionOptionsError } from '../core/session.errors.js';
 import { SessionEvents } from '../events/session-events.js';
 import { SessionHost } from '../http/session-host.js';
-import { SESSION_STORE } from '../session.constants.js';
+import { SESSION_OPTIONS } from '../session.constants.js';
 import { EventWork } from '../session.event-work.js';
-import { SessionService } from '../session.service.js';
+import { Observation } from '../session.observation.js';
 import { controllerAt } from './dashboard.controller.js';
 import { isForEveryone } from './dashboard-guards.js';
 import {
@@ -23,16 +22,21 @@ import {
   type SessionDashboardOptions,
 } from './dashboard.options.js';
 import { EventFeed } from './event-feed.js';
+import { SearchReferences } from './search-references.js';
 import { SessionDashboard } from './session-dashboard.js';
+
+/** Where the dashboards of an application are. */
+const places = new WeakMap<SessionHost, Set<string>>();
 
 /**
  * A page for administrators: how many sessions live, whose they are and on which devices, what happens to them
- * just now, how fast the store answers; and buttons that end sessions. Of the sessions of `forRoot`. It tells no
- * id, no token and no data of a session. Needs `SessionModule` beside it, and somebody who says who may see it:
+ * just now, how fast the store answers; and buttons that end sessions. Of the sessions of `forRoot`, or of those of
+ * a `name`; for several kinds of sessions import it several times, each with a `path` of its own. It tells no id, no
+ * token and no data of a session. Needs `SessionModule` beside it, and somebody who says who may see it:
  * without `guards` or `allow` the application does not boot.
  *
  * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) at boot for wrong options, where everybody could see it,
- * and without `SessionModule`
+ * without `SessionModule`, for a name that no sessions have, and for a path that another dashboard has
  * @example
  * SessionDashboardModule.forRoot({ allow: (session) => session.roles.includes('admin') })
  */
@@ -40,6 +44,7 @@ import { SessionDashboard } from './session-dashboard.js';
 export class SessionDashboardModule implements OnModuleInit, OnApplicationBootstrap {
   constructor(
     @Inject(EventFeed) private readonly feed: EventFeed,
+    @Inject(SessionDashboard) private readonly dashboard: SessionDashboard,
     @Inject(DASHBOARD_OPTIONS) private readonly options: DashboardOptions,
     @Optional() @Inject(SessionHost) private readonly host: SessionHost | undefined,
   ) {}
@@ -56,20 +61,29 @@ export class SessionDashboardModule implements OnModuleInit, OnApplicationBootst
         {
           provide: SessionDashboard,
           useFactory: openDashboard,
-          inject: [SessionService, SESSION_STORE, EventWork, SessionHost].map(optional),
+          inject: [DASHBOARD_OPTIONS, ...[Observation, EventWork].map(optional)],
         },
         {
           provide: EventFeed,
-          useFactory: (events?: SessionEvents) => new EventFeed(needed(events)),
+          useFactory: (events?: SessionEvents) => new EventFeed(needed(events), resolved.name),
           inject: [optional(SessionEvents)],
+        },
+        {
+          provide: SearchReferences,
+          useFactory: (given?: { readonly secrets: readonly string[] }) =>
+            new SearchReferences(needed(given).secrets, resolved.path),
+          inject: [optional(SESSION_OPTIONS)],
         },
       ],
     };
   }
 
   onModuleInit(): void {
-    const { session } = this.options;
-    const { main, named } = needed(this.host);
+    const { session, path } = this.options;
+    const host = needed(this.host);
+    const { main, named } = host;
+    this.dashboard.open();
+    takePlace(host, path);
     const lane = session === undefined ? main : named.get(session);
     if (!lane) {
       throw new SessionOptionsError([
@@ -90,18 +104,24 @@ export class SessionDashboardModule implements OnModuleInit, OnApplicationBootst
 }
 
 function openDashboard(
-  sessions?: SessionService,
-  store?: SessionStore,
+  { name }: DashboardOptions,
+  observation?: Observation,
   work?: EventWork,
-  host?: SessionHost,
 ): SessionDashboard {
-  const { manager } = needed(host).main;
-  return new SessionDashboard({
-    sessions: needed(sessions),
-    store: needed(store),
-    work: needed(work),
-    now: manager.now,
-  });
+  return new SessionDashboard({ name, observation: needed(observation), work: needed(work) });
+}
+
+/** Express would always ask the first one. */
+function takePlace(host: SessionHost, path: string): void {
+  const taken = places.get(host) ?? new Set();
+  places.set(host, taken);
+  const place = path.toLowerCase();
+  if (taken.has(place)) {
+    throw new SessionOptionsError([
+      `SessionDashboardModule is imported more than once with the path "${path}": give each dashboard a \`path\` of its own`,
+    ]);
+  }
+  taken.add(place);
 }
 
 function needed<T>(part: T | undefined): T {

@@ -5,14 +5,15 @@ import type { OutageCounters } from '../core/outage-counters.js';
 import type { ListedSession } from '../core/principal-sessions.js';
 import { PRINCIPAL } from '../core/session-places.js';
 import type { ExpiryFigures } from '../core/session-observer.interface.js';
+import { isIndexed, type IndexedSessionStore } from '../core/session-store.interface.js';
 import {
-  isIndexed,
-  type IndexedSessionStore,
-  type SessionStore,
-} from '../core/session-store.interface.js';
-import { SessionError, SessionStoreUnavailableError } from '../core/session.errors.js';
+  SessionError,
+  SessionOptionsError,
+  SessionStoreUnavailableError,
+} from '../core/session.errors.js';
 import type { EventWork } from '../session.event-work.js';
-import type { SessionService } from '../session.service.js';
+import type { ObservedSessions, Observation } from '../session.observation.js';
+import { SessionService } from '../session.service.js';
 import type { DashboardVisitor } from './dashboard-visitor.js';
 import { DOWN, type Done } from './words.js';
 
@@ -26,6 +27,8 @@ export interface Figures {
   /** Told by the node that looks for sessions that are over. */
   readonly expiry: ExpiryFigures | undefined;
   readonly nearCache: Pick<NearCacheFigures, 'hits' | 'misses'> | undefined;
+  /** The state of the circuit breaker, as the answer of the store has left it. */
+  readonly breaker: 'closed' | 'open' | 'half-open';
   readonly counters: OutageCounters;
 }
 
@@ -50,10 +53,10 @@ export interface People {
 
 /** What it works with. */
 export interface SessionDashboardParts {
-  readonly sessions: SessionService;
-  readonly store: SessionStore;
+  /** Of the sessions that are shown; `undefined`: those of `forRoot`. */
+  readonly name: string | undefined;
+  readonly observation: Observation;
   readonly work: EventWork;
-  readonly now: () => number;
 }
 
 /** Milliseconds within which the store has to answer a ping. */
@@ -70,16 +73,35 @@ const WIDTH = 8;
 export class SessionDashboard {
   readonly #logger = new Logger('SessionDashboard');
   #counting: Promise<number> | undefined;
+  #shown!: ObservedSessions;
+  #sessions!: SessionService;
 
   constructor(private readonly parts: SessionDashboardParts) {}
 
+  /**
+   * Before anything else, once the sessions of all names are there.
+   *
+   * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) if there are none of the name
+   */
+  open(): void {
+    const { name, observation } = this.parts;
+    const shown = observation.of(name);
+    if (!shown) {
+      throw new SessionOptionsError([
+        `SessionDashboardModule: there are no sessions named "${name}" to show: import SessionModule.forFeature('${name}', …), or leave \`name\` out for those of forRoot`,
+      ]);
+    }
+    this.#shown = shown;
+    this.#sessions = new SessionService(shown.manager);
+  }
+
   /** Milliseconds since the epoch. */
   now(): number {
-    return this.parts.now();
+    return this.#shown.manager.now();
   }
 
   async figures(): Promise<Figures> {
-    const { sessions, work } = this.parts;
+    const sessions = this.#sessions;
     const asked = performance.now();
     const isUp = await within(PATIENCE, sessions.ping()).then(
       () => true,
@@ -91,15 +113,16 @@ export class SessionDashboard {
       now: this.now(),
       store: isUp ? 'up' : 'down',
       latency: isUp ? took : undefined,
-      expiry: work.expiryOf(undefined),
+      expiry: this.parts.work.expiryOf(this.parts.name),
       nearCache: nearCache && { hits: nearCache.hits, misses: nearCache.misses },
+      breaker: this.#shown.guard.breaker,
       counters: sessions.counters(),
     };
   }
 
   /** How many sessions there are, or why that is not known. Walks the store, once for all who ask meanwhile. */
   async count(): Promise<number | string> {
-    this.#counting ??= this.parts.sessions.count().finally(() => (this.#counting = undefined));
+    this.#counting ??= this.#sessions.count().finally(() => (this.#counting = undefined));
     return this.#counting.catch(troubleOf);
   }
 
@@ -116,7 +139,7 @@ export class SessionDashboard {
 
   /** Principals as the store comes upon them. Walks it until there are enough. */
   async browse(): Promise<People> {
-    const { store } = this.parts;
+    const { store } = this.#shown;
     const about = { searched: undefined, cut: false, trouble: undefined };
     if (!isIndexed(store)) return { ...about, found: [], trouble: NO_INDEX };
     try {
@@ -135,20 +158,26 @@ export class SessionDashboard {
 
   /** Ends a session of a principal. */
   async end(principal: string, handle: string, by: DashboardVisitor): Promise<Done> {
-    const what = `the session with handle ${quoted(handle)} of ${quoted(principal)}`;
+    const what = `the session with handle ${quoted(handle)} of ${this.#called(principal)}`;
     const ended = await this.#told(by, what, () =>
-      this.parts.sessions.forPrincipal(principal).revoke(handle),
+      this.#sessions.forPrincipal(principal).revoke(handle),
     );
     return ended ? 'ended' : 'none';
   }
 
   /** Ends all sessions of a principal. */
   async endAll(principal: string, by: DashboardVisitor): Promise<Done> {
-    const what = `all sessions of ${quoted(principal)}`;
+    const what = `all sessions of ${this.#called(principal)}`;
     const ended = await this.#told(by, what, () =>
-      this.parts.sessions.forPrincipal(principal).revokeAll(),
+      this.#sessions.forPrincipal(principal).revokeAll(),
     );
     return `all-${ended}`;
+  }
+
+  #called(principal: string): string {
+    const { name } = this.parts;
+    const whose = quoted(principal);
+    return name === undefined ? whose : `${whose} among the sessions named ${quoted(name)}`;
   }
 
   /** In the log stands who has done it, and also who has tried. */
@@ -170,7 +199,7 @@ export class SessionDashboard {
   }
 
   async #devicesOf(principal: string, limit: number): Promise<PrincipalDevices> {
-    const theirs = this.parts.sessions.forPrincipal(principal);
+    const theirs = this.#sessions.forPrincipal(principal);
     const sessions = await theirs.list({ limit });
     const count = sessions.length < limit ? sessions.length : await theirs.count();
     return { principal, sessions, count };
@@ -181,7 +210,7 @@ export class SessionDashboard {
     const principals = new Set<string>();
     for await (const { bucket, place } of store.placesOf(PRINCIPAL)) {
       const [first] = await store.list(bucket, place, { limit: 1 });
-      const session = first && (await this.parts.sessions.find(first.handle));
+      const session = first && (await this.#sessions.find(first.handle));
       if (session?.principal !== undefined) principals.add(session.principal);
       if (principals.size >= BROWSED) break;
     }

@@ -2,7 +2,14 @@ import { hkdfSync } from 'node:crypto';
 
 /** Key material is never used as it is given, but through one derived key per purpose. */
 export type KeyPurpose =
-  'session-id' | 'record' | 'key-name' | 'device' | 'reference' | 'carried' | 'carried-jwt';
+  | 'session-id'
+  | 'record'
+  | 'key-name'
+  | 'device'
+  | 'reference'
+  | 'carried'
+  | 'carried-jwt'
+  | 'dashboard';
 
 /**
  * The application's secrets in order: the first signs, all verify. So a secret is replaced by

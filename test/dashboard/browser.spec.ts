@@ -1,11 +1,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Browser, Page } from 'playwright-core';
 import { SessionService } from 'nestjs-distributed-session';
 import { SECRET, until, type AdapterName, type TestApp } from '../support/app.js';
 import { CHROMIUM, FAINT_TEXTS, startBrowser, Visitor } from '../support/browser.js';
 import { oneOf } from '../support/redis-under-test.js';
 import { RedisServer } from '../support/redis-server.js';
-import { PAGE, startDashboardApp } from './dashboard-app.js';
+import { isAdmin, PAGE, startDashboardApp } from './dashboard-app.js';
 
 /** Pictures are taken if somebody wants to look at them. */
 const PICTURES = process.env.SCREENSHOTS;
@@ -35,6 +36,8 @@ withBrowser('the dashboard in a browser', () => {
     let admin: Visitor;
     let page: Page;
     let visitors: Visitor[];
+    /** What the server was asked for, and where from, as logs have it. */
+    let asked: { url: string; referrer: string | undefined }[];
     /** What the browser may complain about; the test says when it expects it. */
     let expected: RegExp[];
 
@@ -47,9 +50,13 @@ withBrowser('the dashboard in a browser', () => {
           events: { sweepEvery: '1s' },
           nearCache: true,
         },
-        dashboard: { allow: ({ roles }) => roles.includes('admin'), refreshEvery: '1s' },
+        dashboard: { allow: isAdmin, refreshEvery: '1s' },
       });
       url = `http://127.0.0.1:${app.port}`;
+      const server = app.app.getHttpServer() as Server;
+      server.on('request', (request: IncomingMessage) =>
+        asked.push({ url: request.url!, referrer: request.headers.referer }),
+      );
     });
     afterAll(() => app?.close());
 
@@ -70,6 +77,7 @@ withBrowser('the dashboard in a browser', () => {
     beforeEach(async () => {
       visitors = [];
       expected = [];
+      asked = [];
       admin = await open('root', { roles: ['admin'] });
       page = admin.page;
     });
@@ -85,7 +93,16 @@ withBrowser('the dashboard in a browser', () => {
       client.disconnect();
       expect(unexpected).toEqual([]);
     };
+    /** Whatever a test does: neither addresses nor referrers tell of whom. */
+    const tellNobody = () => {
+      const urls = asked.map((one) => decodeURIComponent(one.url));
+      expect(urls.filter((one) => one.startsWith(PAGE))).not.toEqual([]);
+      expect(urls.filter((one) => /alice|bob|onerror/.test(one))).toEqual([]);
+      const referrers = asked.map(({ referrer }) => referrer);
+      expect(referrers.filter((one) => one?.includes(PAGE))).toEqual([]);
+    };
     afterEach(leave);
+    afterEach(tellNobody);
 
     /** Fails if the page asks anybody else for anything. */
     const watchRequests = () => {
@@ -194,6 +211,39 @@ withBrowser('the dashboard in a browser', () => {
       await log.filter({ hasText: 'bob' }).first().waitFor();
     });
 
+    it('an address with a search can be loaded again, and says so of no other login', async () => {
+      await sessions().create({ principal: 'alice', label: 'Till' });
+      await show('alice');
+      const address = page.url();
+      expect(address).toMatch(/\?of=[\w-]+$/);
+      await page.reload();
+      await says('Till');
+      await page.getByRole('button', { name: 'End the session of alice: Till' }).click();
+      await says('The session is ended.');
+      await page.reload();
+      await says('0 sessions');
+      const rita = await open('rita', { roles: ['admin'] });
+      await rita.page.goto(address);
+      await rita.page.getByText('This address stands for a search of another login').waitFor();
+      expect(await rita.page.locator('#people').textContent()).not.toContain('alice');
+      expect(await rita.page.getByLabel('Principal', { exact: true }).inputValue()).toBe('');
+    });
+
+    it('works without a script, with the same addresses', async () => {
+      await sessions().create({ principal: 'alice', label: 'Till' });
+      await sessions().create({ principal: 'alice', label: 'Phone' });
+      const plain = await open('root', { roles: ['admin'] }, { javaScriptEnabled: false });
+      ({ page } = plain);
+      await show('alice');
+      expect(await rows().count()).toBe(2);
+      await page.getByRole('button', { name: 'End the session of alice: Till' }).click();
+      await says('The session is ended.');
+      expect(await rows().count()).toBe(1);
+      expect(page.url()).toMatch(/\?of=[\w-]+&done=ended$/);
+      await page.reload();
+      expect(await rows().count()).toBe(1);
+    });
+
     it('is used with the keyboard alone', async () => {
       await sessions().create({ principal: 'alice', label: 'Till' });
       await sessions().create({ principal: 'alice', label: 'Phone' });
@@ -290,7 +340,7 @@ withBrowser('the dashboard in a browser', () => {
           expect(await page.evaluate<number>(width)).toBeLessThanOrEqual(viewport.width);
         }
       }
-      await page.goto(`${url}${PAGE}?principal=root`);
+      await show('root');
       await page.locator('summary').click();
       await picture(`${adapter}-dark-narrow-search`);
       expect(await page.evaluate(FAINT_TEXTS)).toEqual([]);

@@ -40,6 +40,9 @@ const VERBS = [
 
 type Verb = (...args: unknown[]) => Promise<unknown>;
 
+/** `'open'`: calls fail at once; `'half-open'`: so they do, but for one that finds out whether the store is back. */
+export type BreakerState = 'closed' | 'open' | 'half-open';
+
 /** How a guard works, and whom it tells. */
 export interface StoreGuardOptions {
   /** For how long logouts that failed are tried again, in milliseconds. */
@@ -76,6 +79,12 @@ export class StoreGuard {
   /** Whether calls fail at once. */
   get isCutOff(): boolean {
     return this.#isOpen;
+  }
+
+  /** The state of the circuit breaker. */
+  get breaker(): BreakerState {
+    if (!this.#isOpen) return 'closed';
+    return this.#breaker.state === CircuitState.HalfOpen ? 'half-open' : 'open';
   }
 
   /** The same store behind this guard; stores of one backend share one. */
