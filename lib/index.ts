@@ -71,6 +71,7 @@ export type {
 export type { PrincipalCall } from './core/session-news.js';
 export type { News, NewsKind } from './core/news.interface.js';
 export type {
+  AwaitedSample,
   Hearing,
   Silence,
   StoreNews,

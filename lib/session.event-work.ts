@@ -22,11 +22,14 @@ import type { ResolvedEventsOptions } from './options/session-events.options.js'
 import { SESSION_OPTIONS, SESSION_STORE } from './session.constants.js';
 import { NearCaches } from './session.near-caches.js';
 
+/** Principals are counted where somebody is told. */
+type WorkOptions = ResolvedEventsOptions & { readonly counts: boolean };
+
 /** What goes on beside requests while sessions are told of: sweeping, and calling handlers. */
 @Injectable()
 export class EventWork implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown {
   readonly #logger = new Logger('SessionEvents');
-  readonly #sources: { source: EventSource; options: ResolvedEventsOptions }[] = [];
+  readonly #sources: { source: EventSource; options: WorkOptions }[] = [];
   readonly #running: { stop(): Promise<void> }[] = [];
   readonly #sweepers = new Map<string | undefined, ExpirySweeper>();
   #handlers: readonly EventHandler[] = [];
@@ -49,12 +52,13 @@ export class EventWork implements OnModuleInit, OnApplicationBootstrap, BeforeAp
     manager: SessionManager,
     name?: string,
   ): Promise<void> {
-    if (options.events) await this.#listen(options.events, store, manager, name);
+    const counts = options.observer !== undefined;
+    if (options.events) await this.#listen({ ...options.events, counts }, store, manager, name);
     await this.nearCaches.follow(options, store, this.events, name);
   }
 
   async #listen(
-    options: ResolvedEventsOptions,
+    options: WorkOptions,
     store: SessionStore,
     manager: SessionManager,
     name?: string,
@@ -93,7 +97,8 @@ export class EventWork implements OnModuleInit, OnApplicationBootstrap, BeforeAp
     const onTrouble = (error: unknown) => this.#logger.error(error);
     const shared = handlers.filter(({ once }) => once === 'cluster');
     for (const { source, options } of this.#sources) {
-      const sweeper = new ExpirySweeper(source, { every: options.sweepEvery, onTrouble });
+      const { sweepEvery: every, counts } = options;
+      const sweeper = new ExpirySweeper(source, { every, counts, onTrouble });
       sweeper.start();
       this.#sweepers.set(source.name, sweeper);
       this.#running.push(sweeper);

@@ -144,6 +144,11 @@ export class SessionNews {
     return undefined;
   }
 
+  /** Whose session it is of which this is told; `undefined`: nobody's, or it cannot be read. */
+  principalOf(handle: string, notice: string): string | undefined {
+    return decodeNotice(this.parts.records, handle, notice).principal;
+  }
+
   /** What is sent to a principal, sealed where records are. */
   call(principal: string, event: string, data: unknown): string {
     const { records, realm } = this.parts;

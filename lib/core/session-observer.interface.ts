@@ -16,6 +16,11 @@ export interface SessionStep {
 export interface ExpiryFigures {
   /** Sessions that are alive. */
   readonly sessions: number;
+  /**
+   * Principals who have a session that is alive, as of the last minute; estimated where there are many. `undefined` until
+   * all are counted, while some cannot be, without an observer, and if the store cannot tell.
+   */
+  readonly principals: number | undefined;
   /** How long the one that waited longest was over before that was noticed, in milliseconds. */
   readonly lag: number;
 }

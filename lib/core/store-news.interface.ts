@@ -1,4 +1,5 @@
 import type { NewsKind } from './news.interface.js';
+import type { Place } from './session-places.js';
 import type { SessionStore } from './session-store.interface.js';
 
 /** What was told: the message, and a line `handle instant notice` for each session that it is about. */
@@ -26,6 +27,13 @@ export interface Hearing {
   /** Somebody has sent this text by {@link StoreNews.call}. */
   called(text: string): void;
   missed(silence: Silence): void;
+  /**
+   * `false` as soon as it is known that not all is heard, `true` when it is again, before {@link missed} says so. A store
+   * that does not call it is taken to hear all.
+   */
+  hears?(all: boolean): void;
+  /** The backend does not let its user hear any more. It is tried on, and `hears` tells when that is over. */
+  refused?(): void;
 }
 
 /** What became of a sweep. */
@@ -38,6 +46,14 @@ export interface Sweep {
   readonly waiting?: number;
   /** For how long the one that waited longest had been over, in milliseconds; for metrics. */
   readonly lag?: number;
+}
+
+/** Some of the sessions of a bucket whose end is awaited. */
+export interface AwaitedSample {
+  /** How many are awaited in all. */
+  readonly waiting: number;
+  /** Those that were chosen, and what is told of each; an empty notice: nothing is known. */
+  readonly sessions: readonly { readonly handle: string; readonly notice: string }[];
 }
 
 /** What a store tells, and remembers for a while; and when sessions end by time. */
@@ -53,6 +69,18 @@ export interface StoreNews {
 
   /** Tells of sessions of a bucket that are over by time, some hundred at once; of each exactly once. */
   sweep(bucket: string, message: string): Promise<Sweep>;
+
+  /**
+   * Awaited sessions of a bucket, chosen at random and none twice; all of them if there are no more than `limit`. For
+   * metrics: without it nobody is told how many principals are live.
+   */
+  sample?(bucket: string, limit: number): Promise<AwaitedSample>;
+
+  /**
+   * How many awaited sessions stand in each of these places of a bucket, in their order; where very many do it may be
+   * estimated. Asked for the principals of a {@link sample} that was not all.
+   */
+  awaitedIn?(bucket: string, places: readonly Place[]): Promise<number[]>;
 
   /** What a bucket has told lately, oldest first, from behind a position. */
   recall(bucket: string, after: string | undefined, limit: number): Promise<Told[]>;

@@ -3,6 +3,7 @@ import type { ExpiryFigures } from '../core/session-observer.interface.js';
 import { SessionStoreUnavailableError } from '../core/session.errors.js';
 import { FailedBuckets } from './failed-buckets.js';
 import { HeldLease } from './held-lease.js';
+import { PrincipalCensus } from './principal-census.js';
 import { Rounds } from './rounds.js';
 import type { EventSource } from './event-source.js';
 
@@ -13,6 +14,8 @@ const WIDTH = 5;
 export interface ExpirySweeperOptions {
   /** Milliseconds between two rounds. */
   readonly every: number;
+  /** Principals are counted, once a minute; somebody is told of figures. @default false */
+  readonly counts?: boolean;
   readonly onTrouble: (error: unknown) => void;
 }
 
@@ -25,14 +28,16 @@ export class ExpirySweeper {
   readonly #rounds: Rounds;
   readonly #failed = new FailedBuckets();
   readonly #onTrouble: (error: unknown) => void;
+  readonly #census: PrincipalCensus | undefined;
   /** Of the last round; `undefined` while another node does them. */
   figures: ExpiryFigures | undefined;
   #seen = { sessions: 0, lag: 0 };
 
   constructor(
     private readonly source: EventSource,
-    { every, onTrouble }: ExpirySweeperOptions,
+    { every, counts = false, onTrouble }: ExpirySweeperOptions,
   ) {
+    this.#census = counts ? new PrincipalCensus(source) : undefined;
     this.#lease = new HeldLease(source.store, 'sweeper');
     this.#onTrouble = quiet(onTrouble);
     this.#rounds = new Rounds(every, (signal) => this.#round(signal), this.#onTrouble);
@@ -50,15 +55,17 @@ export class ExpirySweeper {
   async #round(signal: AbortSignal): Promise<void> {
     if (!(await this.#lease.isHeld())) {
       this.figures = undefined;
+      this.#census?.forget();
       return;
     }
+    this.#census?.begin();
     this.#seen = { sessions: 0, lag: 0 };
     await this.#sweepAll(
       BUCKETS.filter((bucket) => !this.#failed.has(bucket)),
       signal,
     );
     await this.#tryAgain(signal);
-    this.figures = this.#seen;
+    this.figures = { ...this.#seen, principals: this.#census?.principals };
   }
 
   /** Those that failed, until some fail again. */
@@ -98,6 +105,8 @@ export class ExpirySweeper {
       if (!more) this.#seen.sessions += waiting;
       if (more && !(await this.#lease.isHeld())) return;
     }
+    // What is over is no more among those that are counted. That it fails is no reason to sweep less.
+    if (!signal.aborted) await this.#census?.count(bucket).catch(this.#onTrouble);
   }
 }
 

@@ -1,6 +1,6 @@
 import { afterAll } from '@jest/globals';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
-import type { SessionModuleOptions } from 'nestjs-distributed-session';
+import type { RedisConnectionOptions, SessionModuleOptions } from 'nestjs-distributed-session';
 import * as scripts from '../../lib/stores/redis/redis-scripts.js';
 import { RedisCluster } from './redis-cluster.js';
 import { RedisSentinel } from './redis-sentinel.js';
@@ -151,6 +151,12 @@ export function clientOf(driver: Driver, connection: RedisConnection, more: Redi
   const options = { ...rest, ...(sentinels && bySentinels(sentinels)), ...more };
   if (!cluster) return new (driver.Redis as Construct)(...(url ? [url] : []), options);
   return new (driver.Cluster as Construct)(cluster.nodes, { redisOptions: options });
+}
+
+/** As an application is told of it, for tests that ask a lot at once, on a machine that may have other work. */
+export function patient(redis: Pick<RedisUnderTest, 'connection'>): RedisConnectionOptions {
+  const told = redis.connection();
+  return { ...(typeof told === 'string' ? { url: told } : told), commandTimeout: 10_000 };
 }
 
 type Sentinels = Exclude<Exclude<RedisConnection, string>['sentinels'], undefined>;

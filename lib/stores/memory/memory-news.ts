@@ -1,9 +1,11 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Clock } from '../../core/clock.js';
 import type { News, NewsKind } from '../../core/news.interface.js';
 import { bucketOfHandle } from '../../core/session-id.js';
 import { lineOf } from '../../core/session-news.js';
 import {
   isBehind,
+  type AwaitedSample,
   type Hearing,
   type StoreNews,
   type Sweep,
@@ -90,6 +92,16 @@ export class MemoryNews implements StoreNews {
     if (over.length > 0) this.#say(message, undefined, bucket, over);
     const waiting = this.#known.get(bucket)?.size ?? 0;
     return { ended: over.length, more: looked === SWEEP, waiting, lag };
+  }
+
+  /** All that are awaited: that is no more work than a sweep. Others have their turn before each bucket. */
+  async sample(bucket: string): Promise<AwaitedSample> {
+    await setImmediate();
+    const known = Array.from(this.#known.get(bucket) ?? [], ([handle, { notice }]) => ({
+      handle,
+      notice,
+    }));
+    return { waiting: known.length, sessions: known };
   }
 
   async recall(bucket: string, after: string | undefined, limit: number): Promise<Told[]> {

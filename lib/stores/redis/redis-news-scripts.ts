@@ -121,6 +121,32 @@ return {#lines, #page / 2, redis.call('ZCARD', DUE), lag}`,
 ].join('\n');
 
 /**
+ * KEYS due, notices · ARGV how many. How many are awaited; then handle and notice of some, each by itself: whoever may
+ * tell events may read them so.
+ */
+export const SAMPLE_SOURCE = `local reply = {redis.call('ZCARD', KEYS[1])}
+for _, handle in ipairs(redis.call('ZRANDMEMBER', KEYS[1], ARGV[1])) do
+  reply[#reply + 1] = handle
+  reply[#reply + 1] = redis.call('HGET', KEYS[2], handle) or ''
+end
+return reply`;
+
+/**
+ * KEYS due, places · ARGV how many of each are looked at. How many that stand there are awaited: of those that
+ * ended by time some stand there still.
+ */
+export const AWAITED_IN_SOURCE = `local reply = {}
+for i = 2, #KEYS do
+  local some, awaited = redis.call('ZRANDMEMBER', KEYS[i], ARGV[1]), 0
+  for _, handle in ipairs(some) do
+    if redis.call('ZSCORE', KEYS[1], handle) then awaited = awaited + 1 end
+  end
+  local all = redis.call('ZCARD', KEYS[i])
+  reply[#reply + 1] = #some == 0 and '0' or string.format('%.3f', awaited * all / #some)
+end
+return reply`;
+
+/**
  * KEYS due, notices, told · ARGV channel, command. All that telling needs; nothing of it stays. A script that
  * was refused something in the middle would have done half.
  */

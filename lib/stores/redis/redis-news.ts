@@ -1,6 +1,13 @@
 import type { News, NewsKind } from '../../core/news.interface.js';
+import type { Place } from '../../core/session-places.js';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
-import type { Hearing, StoreNews, Sweep, Told } from '../../core/store-news.interface.js';
+import type {
+  AwaitedSample,
+  Hearing,
+  StoreNews,
+  Sweep,
+  Told,
+} from '../../core/store-news.interface.js';
 import type { RedisCalls } from './redis-calls.js';
 import type { RedisKeys } from './redis-keys.js';
 import { RedisListener } from './redis-listener.js';
@@ -14,12 +21,16 @@ const RELEASE = script(sources.RELEASE_SOURCE);
 const ADVANCE = script(sources.ADVANCE_SOURCE);
 const REHEARSE = script(sources.REHEARSE_SOURCE);
 const RECALL = script(sources.RECALL_SOURCE);
+const SAMPLE = script(sources.SAMPLE_SOURCE);
+const AWAITED_IN = script(sources.AWAITED_IN_SOURCE);
 
 const NEEDS_RIGHTS =
   'events need further rights for the user of Redis, see docs/stores.md; or leave the option `events` out';
 
 /** Sessions that one sweep looks at: Redis answers others in between. */
 const SWEPT_AT_ONCE = 200;
+/** Sessions of a place at which it is looked whether they are awaited; of more it is estimated, in at most some ms. */
+const LOOKED_AT = 20;
 /** Milliseconds that booting waits until what is told is heard. */
 const LISTEN_PATIENCE = 1_000;
 /** Milliseconds for which the progress of a group is kept, at least. */
@@ -87,6 +98,20 @@ export class RedisNews implements StoreNews {
     const reply = await this.calls.run(SWEEP, this.#keysOf(bucket), ...args);
     const [ended, looked, waiting, lag] = (reply as number[]).map(Number) as Four;
     return { ended, more: looked === SWEPT_AT_ONCE, waiting, lag };
+  }
+
+  async sample(bucket: string, limit: number): Promise<AwaitedSample> {
+    const keys = [this.keys.due(bucket), this.keys.notices(bucket)];
+    const [waiting, ...parts] = (await this.calls.run(SAMPLE, keys, limit)) as unknown[];
+    const sessions = Array.from({ length: parts.length / 2 }, (_, i) => {
+      return { handle: String(parts[2 * i]), notice: String(parts[2 * i + 1]) };
+    });
+    return { waiting: Number(waiting), sessions };
+  }
+
+  async awaitedIn(bucket: string, places: readonly Place[]): Promise<number[]> {
+    const keys = [this.keys.due(bucket), ...places.map((one) => this.keys.place(bucket, one))];
+    return ((await this.calls.run(AWAITED_IN, keys, LOOKED_AT)) as unknown[]).map(Number);
   }
 
   async recall(bucket: string, after: string | undefined, limit: number): Promise<Told[]> {
