@@ -11,7 +11,7 @@ import {
 } from '../support/app.js';
 import { HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { startRedis, trialsOf, type RedisUnderTest } from '../support/redis-under-test.js';
+import { patient, startRedis, trialsOf, type RedisUnderTest } from '../support/redis-under-test.js';
 import { STORE, itInRedis } from '../support/store-under-test.js';
 
 const TRIALS = trialsOf(1_000);
@@ -124,7 +124,7 @@ export function describeRaces(adapter: AdapterName): void {
     beforeAll(async () => {
       server = await startRedis();
       probe = await RedisProbe.start(server);
-      const session = { redis: server.connection(), secret: SECRET, touchAfter: 0 };
+      const session = { redis: patient(server), secret: SECRET, touchAfter: 0 };
       const options = { adapter, controllers: [Races], session };
       nodes = await Promise.all([startApp(options), startApp(options)]);
       clients = nodes.map(({ port }) => new HttpClient(port));

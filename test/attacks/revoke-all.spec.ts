@@ -3,7 +3,7 @@ import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { Consistency, RequireSession, Session, SessionService } from 'nestjs-distributed-session';
 import { inParallel, SECRET, startApp, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
-import { startRedis, trialsOf, type RedisUnderTest } from '../support/redis-under-test.js';
+import { patient, startRedis, trialsOf, type RedisUnderTest } from '../support/redis-under-test.js';
 import { itInRedis, itListed } from '../support/store-under-test.js';
 
 const TRIALS = trialsOf(200);
@@ -49,7 +49,7 @@ describe('ending all sessions of a principal while they are in use', () => {
   beforeAll(async () => {
     server = await startRedis();
     for (const adapter of ['express', 'fastify'] as const) {
-      const session = { redis: server.connection(), secret: SECRET, cookie: { secure: false } };
+      const session = { redis: patient(server), secret: SECRET, cookie: { secure: false } };
       const node = await startApp({ adapter, session, controllers: [Shop] });
       nodes.push(node);
       clients.push(new HttpClient(node.port));
