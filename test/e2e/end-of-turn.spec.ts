@@ -34,7 +34,7 @@ describe.each(ADAPTERS)('requests that go on together, on %s', (adapter) => {
         adapter,
         session: { store: 'memory', loading },
         controllers: [TracedController],
-        setup: ({ getHttpServer }) => traced(getHttpServer() as Server),
+        setup: (app) => traced(app.getHttpServer() as Server),
       });
     });
     afterAll(() => node.close());

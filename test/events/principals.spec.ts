@@ -16,7 +16,7 @@ import { inParallel, Latch, SECRET, until, type TestApp } from '../support/app.j
 import { Opened } from '../support/opened.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
-import { patient, startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
+import { patient, startRedis } from '../support/redis-under-test.js';
 
 const MINUTE = 60_000;
 const BLIND = { encryption: { keys: SECRET, mode: 'store-blind' } } as const;
