@@ -189,7 +189,7 @@ export class SessionModule
   /** Requests that are still running finish before this: they can commit. */
   async onApplicationShutdown(): Promise<void> {
     this.guard.retries.close();
-    await this.nearCaches.settled();
+    await this.nearCaches.close();
     await this.options.migrateFrom?.close();
     await this.store.close?.();
   }

@@ -10,6 +10,7 @@ import { NearCache } from './stores/near-cache/near-cache.js';
 export class NearCaches {
   readonly #logger = new Logger('SessionModule');
   readonly #caches = new Map<string | undefined, NearCache>();
+  #isClosed = false;
 
   /** That of the sessions of a name; `undefined`: they have none. */
   of({ nearCache, clock }: ResolvedSessionOptions, name?: string): NearCache | undefined {
@@ -30,6 +31,7 @@ export class NearCaches {
     const cache = this.of(options, name);
     if (!cache) return;
     const instead = () => {
+      if (this.#isClosed) return;
       if (options.events?.modified) this.#followEvents(cache, events, name);
       else this.#logger.warn(NO_TRACKING);
     };
@@ -41,27 +43,44 @@ export class NearCaches {
           refused: instead,
         })
       : undefined;
-    if (following) cache.following = following;
-    else instead();
+    if (!following) instead();
+    else if (this.#isClosed) following.stop();
+    else cache.following = following;
   }
 
-  /** What goes on beside requests is done. */
-  async settled(): Promise<void> {
-    await Promise.all([...this.#caches.values()].map((one) => one.settled()));
+  /** What goes on beside requests is done, and nobody tells of changes any more: no copies are kept. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const caches = [...this.#caches.values()];
+    await Promise.all(caches.map((one) => one.settled()));
+    for (const cache of caches) {
+      cache.following?.stop();
+      cache.following = undefined;
+      cache.lost();
+    }
   }
 
-  #followEvents(cache: NearCache, { events$, gaps$ }: SessionEvents, name?: string): void {
+  #followEvents(cache: NearCache, events: SessionEvents, name?: string): void {
+    const { events$, gaps$, deaf$ } = events;
     const heard = events$.subscribe((event) => {
       if (event.name !== name) return;
       for (const handle of [event.handle, event.previous]) if (handle) cache.changed(handle);
     });
-    // How long it was is known at its end: until then copies are as old as they may be.
+    // A store of one's own may tell of a silence at its end only: until then copies are as old as they may be.
     heard.add(gaps$.subscribe(() => cache.lost()));
+    heard.add(deaf$.subscribe((deaf) => deaf.name === name && cache.lost()));
     cache.following?.stop();
-    cache.following = { isLive: true, stop: () => heard.unsubscribe() };
+    const hears = () => events.hears(name);
+    cache.following = {
+      get isLive() {
+        return hears();
+      },
+      stop: () => heard.unsubscribe(),
+    };
   }
 }
 
 const NO_TRACKING =
-  'Redis does not tell of changes (CLIENT TRACKING), or not this user, so `nearCache` keeps no copies and every read asks Redis. ' +
-  'Allow it (docs/near-cache.md), or set events: { modified: true }: then lifecycle events tell of them instead.';
+  'Redis does not tell of changes (CLIENT TRACKING), or not this user, or it is not known whether two connections lead to the ' +
+  'same server (INFO, behind Sentinels), so `nearCache` keeps no copies and every read asks Redis. ' +
+  'Allow both (docs/near-cache.md), or set events: { modified: true }: then lifecycle events tell of them instead.';

@@ -28,7 +28,8 @@ import { corridorIn, laneOf, sessionOf, toException, traitsOf } from './session-
  * It also judges what `@RequireRole` and its like ask for: 403 where logging in does not help, 401 with
  * `code: 'SESSION_STEP_UP_REQUIRED'`, a hint and a challenge where it does; and asks the option `policy`.
  *
- * Override its methods to change what counts.
+ * Override its methods to change what counts: a guard made from this one decides on what the store has, not on a copy,
+ * unless the route says `@Consistency('near')`.
  *
  * @example
  * class StaffGuard extends SessionGuard {
@@ -112,10 +113,8 @@ export class SessionGuard implements CanActivate {
 
   /** What an application decides by itself is decided on what the store has, unless the route says otherwise. */
   #judgesItself(context: ExecutionContext): boolean {
-    const isOurs = (['isAllowed', 'isAuthenticated'] as const).every(
-      (method) => this[method] === SessionGuard.prototype[method],
-    );
-    return !isOurs && traitsOf(context).consistency !== 'near';
+    // Whatever a guard of its own overrides, it may look at the session there.
+    return this.constructor !== SessionGuard && traitsOf(context).consistency !== 'near';
   }
 
   /** First what no login helps with: nobody is asked for a factor only to be refused after it. */

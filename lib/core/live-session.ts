@@ -30,6 +30,7 @@ import {
 } from './session-renewal.js';
 import type { SessionChanges } from './session-changes.js';
 import type { SessionState } from './session-state.js';
+import { copyOf } from './shared-data.js';
 import { issueToken, noTokens, type TokenMaking } from './session-token.js';
 
 /** Who reads and writes the store for a live session: the manager. */
@@ -49,6 +50,7 @@ export interface SessionKeeper {
 export class LiveSession implements Session {
   readonly #state: SessionState;
   readonly #keeper: SessionKeeper;
+  #owned: WeakMap<object, object> | undefined;
 
   constructor(state: SessionState, keeper: SessionKeeper) {
     this.#state = state;
@@ -85,19 +87,19 @@ export class LiveSession implements Session {
   }
 
   get roles(): readonly string[] {
-    return this.#identity?.roles ?? [];
+    return this.#own(this.#identity?.roles ?? []);
   }
 
   get permissions(): readonly string[] {
-    return this.#identity?.permissions ?? [];
+    return this.#own(this.#identity?.permissions ?? []);
   }
 
   get claims(): Readonly<Record<string, unknown>> {
-    return this.#identity?.claims ?? {};
+    return this.#own(this.#identity?.claims ?? {});
   }
 
   get factors(): Readonly<Record<string, number>> {
-    return this.#identity?.factors ?? {};
+    return this.#own(this.#identity?.factors ?? {});
   }
 
   get actor(): string | undefined {
@@ -283,6 +285,17 @@ export class LiveSession implements Session {
   get #identity(): SessionIdentity | undefined {
     // A stolen cookie says nothing of whose session it is.
     return this.device === 'unproven' ? undefined : this.#loaded.identity;
+  }
+
+  /**
+   * A copy of what may be shared with other requests, always the same one: whoever gets it may sort it, say. Nobody else sees
+   * that, and it is not stored.
+   */
+  #own<T extends object>(shared: T): T {
+    const owned = (this.#owned ??= new WeakMap<object, object>());
+    const known = owned.get(shared) ?? (copyOf(shared) as object);
+    owned.set(shared, known);
+    return known as T;
   }
 
   async #renew(by: () => Renewal, { ofSomebody = false } = {}): Promise<void> {

@@ -1,11 +1,12 @@
 import type { Clock } from './clock.js';
 import type { EncodedContents } from './session-changes.js';
-import type { SessionIdentity } from './session-identity.js';
+import type { SessionGrants, SessionIdentity } from './session-identity.js';
 import { isLasting } from './session-id.js';
 import type { SessionLifetime } from './session-lifetime.js';
 import { declaredPlace, placesOfIdentity, type Place } from './session-places.js';
 import { nextVersion, type LiveRecord, type RecordHeader } from './session-record.js';
 import type { SessionRecords } from './session-records.js';
+import { copyOf } from './shared-data.js';
 import type { SessionState } from './session-state.js';
 import type { Standing, StoredValue } from './session-store.interface.js';
 import { SessionTooLargeError } from './session.errors.js';
@@ -77,7 +78,9 @@ export class SessionDrafter {
   /** Where a session stands in the indexes that the application declared. */
   declared(identity: SessionIdentity | undefined, data: IndexedSession['data']): Place[] {
     const { principal, roles = [], permissions = [], claims = {} } = identity ?? {};
-    const session: IndexedSession = { principal, roles, permissions, claims, data };
+    // Of one's own: the same may be shared with other requests.
+    const grants = copyOf({ roles, permissions, claims }) as SessionGrants;
+    const session: IndexedSession = { principal, ...grants, data };
     return Object.entries(this.parts.indexes ?? {}).flatMap(([name, valuesOf]) => {
       const values = [valuesOf(session) ?? []].flat();
       return values.map((value) => declaredPlace(name, String(value)));

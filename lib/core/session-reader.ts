@@ -226,7 +226,7 @@ export class SessionReader {
     // A copy is older than its use.
     if (!state.copies.served) lifetime.recent?.seen(handle, (loaded as LoadedValue).value, now);
     loaded?.moving?.catch(() => lifetime.forgetTouch(handle));
-    if (touch) await this.#extended(state, handle, now, touch);
+    if (touch) await this.#extended(state, handle, now, touch, loaded as LoadedValue);
     else this.#seen(state, handle, now, loaded?.remaining);
     return true;
   }
@@ -262,21 +262,30 @@ export class SessionReader {
    * The window was started anew before the absolute end was known: beyond that a session would count where
    * sessions are counted. From then on this node knows it.
    */
-  async #extended(state: SessionState, handle: string, now: number, window: number): Promise<void> {
-    const { lifetime, store } = this.parts;
-    const rest = state.absoluteEnd - now;
-    if (window > rest) {
-      lifetime.endsAt(handle, state.absoluteEnd);
-      // The record has the last word: whatever becomes of this, the session is not longer for it.
-      await store.touch(handle, rest).catch(() => undefined);
-    }
+  async #extended(
+    state: SessionState,
+    handle: string,
+    now: number,
+    window: number,
+    { moving }: LoadedValue,
+  ): Promise<void> {
+    const isTooLong = window > state.absoluteEnd - now;
+    if (isTooLong) this.parts.lifetime.endsAt(handle, state.absoluteEnd);
     this.touched(state, handle, now);
     const { record } = state;
-    if (record && isIndexed(store) && store.settle) {
-      // Whatever becomes of this, the session is read.
-      const standing = standingOf(record.header, now);
-      await store.settle(handle, record.version, standing).catch(() => undefined);
-    }
+    const complete = async () => record && this.#complete(handle, record, now, isTooLong);
+    if (!state.copies.served) await complete();
+    // Who is served from a copy waits for nothing; who goes along with another one's read leaves it to that one.
+    else moving?.then(complete).catch(() => undefined);
+  }
+
+  /** Does what is left to do where a window was started anew. Whatever becomes of it, the session is read. */
+  async #complete(handle: string, { header, version }: LiveRecord, now: number, cut: boolean) {
+    const { store } = this.parts;
+    const standing = standingOf(header, now);
+    // The record has the last word: the session is not longer if this fails.
+    if (cut) await store.touch(handle, standing.life).catch(() => undefined);
+    if (isIndexed(store)) await store.settle?.(handle, version, standing).catch(() => undefined);
   }
 
   /** Whether the session was brought by another client, and so has ended. */

@@ -109,7 +109,7 @@ export interface Session {
   readonly roles: readonly string[];
   /** Permissions, given as the roles are. */
   readonly permissions: readonly string[];
-  /** Claims, given as the roles are. */
+  /** Claims, given as the roles are: as these a copy, of which nothing is stored that its reader does to it. */
   readonly claims: Readonly<Record<string, unknown>>;
   /** When each factor was last proven, in milliseconds since the epoch. */
   readonly factors: Readonly<Record<string, number>>;

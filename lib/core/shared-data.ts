@@ -37,7 +37,8 @@ export class SharedData {
   }
 }
 
-function copyOf(value: unknown): unknown {
+/** What only JSON can hold, once more. */
+export function copyOf(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map(copyOf);
   const copy: Record<string, unknown> = {};

@@ -20,10 +20,12 @@ export interface BoundedCache<Value extends object> {
   clear(): void;
 }
 
-/** A value as it was read or written last; none if the session was ended. */
+/** A value as it was read or written last; none if the session was ended, or changed by somebody else. */
 export interface RecentValue {
   readonly value: StoredValue | undefined;
   readonly at: number;
+  /** It was changed: what is read from then on counts. */
+  readonly changed?: true | undefined;
 }
 
 /**
@@ -43,7 +45,8 @@ export class RecentSessions {
   seen(handle: string, value: StoredValue, at: number): void {
     if (at <= this.#clearedAt) return;
     const known = this.cache.get(handle);
-    const isEnded = known !== undefined && known.value === undefined;
+    if (known?.changed && at <= known.at) return;
+    const isEnded = known !== undefined && known.value === undefined && !known.changed;
     if (isEnded && Math.abs(at - known.at) <= this.staleFor) return;
     if (known?.value !== undefined && isNewer(known.value, value)) return;
     this.cache.set(handle, { value, at });
@@ -58,6 +61,18 @@ export class RecentSessions {
   forget(handle: string, endedAt?: number): void {
     if (endedAt === undefined) this.cache.delete(handle);
     else this.cache.set(handle, { value: undefined, at: endedAt });
+  }
+
+  /**
+   * Somebody else has changed it, or ended it: which of them is not told, so what was seen before counts no more.
+   *
+   * @param isUnderWay a read is, which may be from before
+   */
+  changed(handle: string, now: number, isUnderWay: boolean): void {
+    const known = this.cache.get(handle);
+    // What was ended here stays so; of what is not known there is nothing to forget.
+    if (known ? known.value === undefined && !known.changed : !isUnderWay) return;
+    this.cache.set(handle, { value: undefined, at: now, changed: true });
   }
 
   /** Sessions were ended, and it is not known which. */

@@ -23,7 +23,8 @@ export function chosenToken(
       onRejected?.('ambiguous');
       return undefined;
     }
-    found = verified;
+    // The same id comes twice where two cookies have its name: what its client has seen is the most of both.
+    if (!found || (verified.seen ?? 0) >= (found.seen ?? 0)) found = verified;
   }
   if (!found) onRejected?.('malformed');
   return found;

@@ -1,5 +1,6 @@
 import {
   Injectable,
+  Logger,
   type BeforeApplicationShutdown,
   type MessageEvent,
   type OnApplicationShutdown,
@@ -44,6 +45,11 @@ export interface EventStreamOptions {
 }
 
 const RECALLED_AT_ONCE = 1_000;
+const REFUSED =
+  'Redis does not let its user listen any more (SUBSCRIBE, SSUBSCRIBE), so this node does not hear what becomes of sessions: ' +
+  'what stays open outlives its session, and copies that events tell of are not kept. Give the right back ' +
+  '(docs/stores.md): it is tried again every few seconds, and what was missed is caught up.';
+const HEARD_AGAIN = 'Redis lets its user listen again: this node hears what becomes of sessions.';
 /** Milliseconds by which the clocks of nodes and stores may differ where it is looked for an event. */
 const CLOCKS_DIFFER = 10_000;
 
@@ -63,8 +69,14 @@ export class SessionEvents implements BeforeApplicationShutdown, OnApplicationSh
   readonly #gaps = new Subject<SessionEventGap>();
   readonly #calls = new Subject<PrincipalCall>();
   readonly #told = new Subject<{ source: EventSource; bucket: string }>();
+  readonly #deaf = new Subject<EventSource>();
+  /** Sources of which not all is heard now. */
+  readonly #unheard = new Set<EventSource>();
+  /** Of these, those that the server refuses. */
+  readonly #refused = new Set<EventSource>();
   readonly #leaving = new ReplaySubject<void>(1);
   readonly #watch = new SessionWatch(this.#sources);
+  readonly #logger = new Logger(SessionEvents.name);
 
   /** Who tells of sessions here; none: the option `events` is off. */
   get sources(): readonly EventSource[] {
@@ -97,6 +109,17 @@ export class SessionEvents implements BeforeApplicationShutdown, OnApplicationSh
   /** Emits when this node goes down: what stays open ends. */
   get leaving$(): Observable<void> {
     return this.#leaving;
+  }
+
+  /** Of whose sessions not all is heard from now on; {@link gaps$} tells when that is over. */
+  get deaf$(): Observable<EventSource> {
+    return this.#deaf.asObservable();
+  }
+
+  /** Whether all that is told of sessions of a name is heard on this node now. */
+  hears(name?: string): boolean {
+    const source = this.#sources.find((one) => one.name === name);
+    return source !== undefined && !this.#unheard.has(source);
   }
 
   /** In which bucket something was told. */
@@ -217,6 +240,11 @@ export class SessionEvents implements BeforeApplicationShutdown, OnApplicationSh
         if (call) this.#calls.next(call);
       },
       missed: ({ duration, complete }) => void this.#missed(source, duration, complete),
+      hears: (all) => this.#hears(source, all),
+      refused: () => {
+        this.#refused.add(source);
+        this.#logger.warn(REFUSED);
+      },
     });
   }
 
@@ -245,6 +273,17 @@ export class SessionEvents implements BeforeApplicationShutdown, OnApplicationSh
     this.#events.complete();
     this.#gaps.complete();
     this.#calls.complete();
+    this.#deaf.complete();
+  }
+
+  #hears(source: EventSource, all: boolean): void {
+    if (all) {
+      this.#unheard.delete(source);
+      if (this.#refused.delete(source)) this.#logger.log(HEARD_AGAIN);
+    } else {
+      this.#unheard.add(source);
+      this.#deaf.next(source);
+    }
   }
 
   async #missed(source: EventSource, duration: number, complete: boolean): Promise<void> {

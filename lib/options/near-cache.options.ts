@@ -1,4 +1,4 @@
-import { toMilliseconds, type Duration } from '../core/duration.js';
+import { toMilliseconds, toText, type Duration } from '../core/duration.js';
 import { Check, duration, isCount } from './option-check.js';
 
 /** How many sessions a node keeps copies of, and for how long. */
@@ -42,6 +42,22 @@ export class NearCacheRules {
 
   @Check(...duration(0, '60s'))
   touchAfter?: unknown;
+}
+
+/**
+ * What is to be told at boot of sessions that are served stale; `undefined`: nothing.
+ *
+ * @param staleFor milliseconds after which what was read counts no more in an outage
+ */
+export function describeStaleGap(
+  nearCache: ResolvedNearCacheOptions | undefined,
+  staleFor: number | undefined,
+): string | undefined {
+  if (!nearCache || staleFor === undefined || staleFor > nearCache.maxAge) return undefined;
+  return (
+    `staleFor (${toText(staleFor)}) is not longer than maxAge of nearCache (${toText(nearCache.maxAge)}): what a copy serves is not read, ` +
+    'so a session in use may be refused in an outage. Make staleFor longer, or maxAge shorter.'
+  );
 }
 
 /** `undefined`: no copies are kept. */

@@ -37,6 +37,35 @@ describe('what a node has seen lately', () => {
     expect(recent.get('b', 5_030)).toBe(value(1));
   });
 
+  it('is forgotten when somebody else has changed it, and known again from then on', () => {
+    recent.seen('a', value(1), 5_000);
+    recent.changed('a', 5_010, false);
+    expect(recent.get('a', 5_010)).toBeUndefined();
+    recent.seen('a', value(1), 5_010);
+    expect(recent.get('a', 5_010)).toBeUndefined();
+    recent.seen('a', value(2), 5_011);
+    expect(recent.get('a', 5_011)).toBe(value(2));
+  });
+
+  it('is not brought back by a first read that was under way when it was changed', () => {
+    recent.changed('a', 5_010, true);
+    recent.seen('a', value(1), 5_005);
+    expect(recent.get('a', 5_010)).toBeUndefined();
+  });
+
+  it('stays ended here, whatever is told of it', () => {
+    recent.forget('a', 5_000);
+    recent.changed('a', 5_010, true);
+    recent.seen('a', value(1), 5_020);
+    expect(recent.get('a', 5_020)).toBeUndefined();
+  });
+
+  it('takes no room for what was not known', () => {
+    const kept = new Map();
+    new RecentSessions(kept, 1_000).changed('a', 5_000, false);
+    expect(kept.size).toBe(0);
+  });
+
   it('is the newest, whichever answer came last', () => {
     recent.seen('a', value(2), 5_000);
     recent.seen('a', value(1), 5_010);

@@ -163,6 +163,11 @@ export class Browser {
     if (status === 200) line.handle = json['handle'] as string;
   }
 
+  /** What is there in the end, if nobody has ended it. */
+  async last(): Promise<void> {
+    if (this.#line && !this.#line.mayHaveEnded) await this.read('strong');
+  }
+
   async raise(node = this.#node): Promise<void> {
     const line = this.#joined;
     line.raises.push(performance.now());
@@ -191,10 +196,9 @@ export class Browser {
     // Who has a cookie of old goes on with that.
     if (client.jar.size > 0) this.#cookies = client.jar;
     const json = status === 200 ? (JSON.parse(text) as Record<string, unknown>) : {};
-    if (method === 'GET' || status >= 300) {
-      const seen = status === 200 ? (json as unknown as Read['seen']) : undefined;
-      line.reads.push({ kind, node, begin, end, status, seen, own });
-    }
+    // Whatever is written is written on what Redis has: its answer tells as much as a strong read.
+    const seen = status === 200 ? (json as unknown as Read['seen']) : undefined;
+    line.reads.push({ kind, node, begin, end, status, seen, own });
     if (status >= 300 && status !== 503) line.refused = true;
     return { status, json, begin, end };
   }

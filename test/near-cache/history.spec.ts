@@ -172,7 +172,13 @@ const patient = (connection: RedisConnection): RedisConnection => ({
   commandTimeout: 5_000,
 });
 
-const NOTHING_WRONG = { ownMissed: [], strongStale: [], sameNodeStale: [], loggedOut: [] };
+const NOTHING_WRONG = {
+  ownMissed: [],
+  strongStale: [],
+  sameNodeStale: [],
+  lost: [],
+  loggedOut: [],
+};
 
 const figuresOf = ({ app }: TestApp) => app.get(SessionService).nearCache()!;
 
@@ -250,6 +256,7 @@ async function play(world: World, operations: number): Promise<void> {
     // They have less to do.
     ...administrators.map((one) => working(one, () => turn++ % 2 === 0)),
   ]);
+  for (const one of browsers) await one.last();
 }
 
 function report(what: string, findings: Findings, nodes: readonly TestApp[]): void {

@@ -18,7 +18,7 @@ export interface Ending {
   readonly node?: number;
 }
 
-/** A request that told what it has seen, or that nobody is logged in. */
+/** A request that was done for somebody who is logged in, with what it has seen if it told that; or told that nobody is. */
 export interface Read {
   readonly kind: 'near' | 'strong';
   readonly node: number;
@@ -60,6 +60,8 @@ export class Findings {
   readonly strongStale: string[] = [];
   /** A `near` read does so on the very node that has done it. */
   readonly sameNodeStale: string[] = [];
+  /** A count was written that is told to be there, and is not in it. */
+  readonly lost: string[] = [];
   /** More was seen than was written: where replies are lost a raise may be done twice, by who tries again. */
   readonly ahead: string[] = [];
   /** Refused, though nobody had logged them out. */
@@ -79,12 +81,13 @@ export class Findings {
   }
 
   get wrong(): Record<string, string[]> {
-    const { ownMissed, strongStale, sameNodeStale, loggedOut } = this;
+    const { ownMissed, strongStale, sameNodeStale, lost, loggedOut } = this;
     const few = (all: string[]) => all.slice(0, 5);
     return {
       ownMissed: few(ownMissed),
       strongStale: few(strongStale),
       sameNodeStale: few(sameNodeStale),
+      lost: few(lost),
       loggedOut: few(loggedOut),
     };
   }
@@ -129,16 +132,41 @@ class LineCheck {
   }
 
   run(): void {
+    this.#checkWrites();
     for (const read of this.line.reads) {
       this.findings.reads++;
-      if (read.status === 200 && read.seen) this.#checkServed(read, read.seen);
-      else if (read.status === 503) this.findings.outages++;
-      else this.#checkRefused(read);
+      if (read.status === 503) this.findings.outages++;
+      else if (read.status >= 300) this.#checkRefused(read);
+      else if (read.seen) this.#checkServed(read, read.seen);
+      else this.#checkDone(read);
     }
   }
 
+  /** Each raise counts: two that were told the same value are one, and one is lost. */
+  #checkWrites(): void {
+    const values = this.#counts.map(({ value }) => value);
+    const twice = values.filter((value, i) => values.indexOf(value) !== i);
+    const { principal } = this.line;
+    for (const value of twice) this.findings.lost.push(`${principal}: ${value} was told twice`);
+  }
+
+  /** Something else was done for who is logged in, and told nothing of the session. */
+  #checkDone(read: Read): void {
+    const behind = read.begin - endedAt(this.line.endings);
+    if (behind > 0) this.#noteStrong(read, behind);
+  }
+
+  #noteStrong(read: Read, behind: number): void {
+    const text = `${describe(read)} of ${this.line.principal}: ${behind.toFixed(1)} ms behind`;
+    this.findings.strongStale.push(text);
+  }
+
+  get #counts(): Write[] {
+    return this.line.writes.filter(({ register }) => register === 'count');
+  }
+
   #checkServed(read: Read, seen: Readonly<Record<Register, number>>): void {
-    const { ownMissed, strongStale, sameNodeStale, ahead, staleness, afterEnd } = this.findings;
+    const { ownMissed, sameNodeStale, lost, ahead, staleness, afterEnd } = this.findings;
     const text = () => `${describe(read)} of ${this.line.principal}`;
     if (seen.count < read.own) ownMissed.push(`${text()}: had written ${read.own}`);
     const raised = this.line.raises.filter((at) => at < read.end).length;
@@ -152,7 +180,9 @@ class LineCheck {
     );
     const behind = Math.max(0, read.begin - since);
     if (read.kind === 'strong') {
-      if (behind > 0) strongStale.push(`${text()}: ${behind.toFixed(1)} ms behind`);
+      const done = this.#counts.filter(({ acked }) => acked < read.begin).length;
+      if (seen.count < done) lost.push(`${text()}: raised ${done} times`);
+      if (behind > 0) this.#noteStrong(read, behind);
       return;
     }
     staleness.push(behind);

@@ -1,6 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, Get, Post } from '@nestjs/common';
-import { RequireSession, Session, SessionService } from 'nestjs-distributed-session';
+import {
+  PassiveSession,
+  RequireSession,
+  Session,
+  SessionService,
+} from 'nestjs-distributed-session';
 import { ADAPTERS, SECRET, startApp, until, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
@@ -12,6 +17,13 @@ class Shop {
   @Get('me')
   me(@Session() session: Session) {
     return { principal: session.principal };
+  }
+
+  @PassiveSession()
+  @RequireSession()
+  @Get('peek')
+  peek(@Session() session: Session) {
+    return { principal: session.principal, left: session.expiresAt - Date.now() };
   }
 
   @Post('login') async login(@Session() session: Session) {
@@ -47,19 +59,36 @@ describe.each(ADAPTERS)('requests that come together, on %s', (adapter) => {
     await redis.stop();
   });
 
-  it('share one read of a session that this node does not know yet', async () => {
-    // The server knows the scripts from then on.
-    const [first] = browsersOf(await unknownHere(), 1);
-    await first!.get('/me');
-    first!.close();
-    const clients = browsersOf(await unknownHere(), 50);
-    const seen = await probe.commandsDuring(async () => {
-      const answers = await Promise.all(clients.map((client) => client.get('/me')));
-      expect(answers.map(({ status }) => status)).toEqual(clients.map(() => 200));
-    });
-    expect(seen.map(({ name }) => name).filter((name) => name !== 'ping')).toHaveLength(1);
-    clients.forEach((client) => client.close());
-  });
+  it.each([
+    ['that move its idle window', ['/me'], 1],
+    ['that leave its idle window as it is', ['/peek'], 1],
+    // What moves it tells where it stands as well, if it was there first.
+    ['of both kinds', ['/me', '/peek'], 2],
+  ] as const)(
+    'share one read of a session that this node does not know yet: %s',
+    async (_, paths, most) => {
+      // The server knows the scripts from then on.
+      const [first] = browsersOf(await unknownHere(), 1);
+      await first!.get(paths[0]);
+      first!.close();
+      const clients = browsersOf(await unknownHere(), 50);
+      const seen = await commandsOf(async () => {
+        const asked = clients.map((client, i) => client.get(paths[i % paths.length]!));
+        for (const { status, json } of await Promise.all(asked)) {
+          expect(status).toBe(200);
+          if (json.left !== undefined) expect(json.left).toBeGreaterThan(29 * 60_000);
+        }
+      });
+      expect(seen.length).toBeGreaterThan(0);
+      expect(seen.length).toBeLessThanOrEqual(most);
+      clients.forEach((client) => client.close());
+    },
+  );
+
+  const commandsOf = async (work: () => Promise<void>) => {
+    const seen = await probe.commandsDuring(work);
+    return seen.map(({ name }) => name).filter((name) => name !== 'ping');
+  };
 
   const browsersOf = (jar: HttpClient['jar'], count: number) =>
     Array.from({ length: count }, () => new HttpClient(node.port, jar));

@@ -3,10 +3,13 @@ import {
   Controller,
   Get,
   HttpCode,
+  Inject,
   Injectable,
+  NotFoundException,
   Post,
   Session as NestSession,
   UseGuards,
+  type CanActivate,
   type ExecutionContext,
 } from '@nestjs/common';
 import {
@@ -29,12 +32,13 @@ import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js'
 
 /** Asks for the session twice at once, as two resolvers of one operation do. */
 @Injectable()
-class BothGuard extends SessionGuard {
-  override async canActivate(context: ExecutionContext): Promise<boolean> {
-    const near = forHandler(context, 'me');
-    const strong = forHandler(context, 'admin');
-    const both = await Promise.all([super.canActivate(near), super.canActivate(strong)]);
-    return both.every(Boolean);
+class BothGuard implements CanActivate {
+  constructor(private readonly guard: SessionGuard) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const near = this.guard.canActivate(forHandler(context, 'me'));
+    const strong = this.guard.canActivate(forHandler(context, 'admin'));
+    return (await Promise.all([near, strong])).every(Boolean);
   }
 }
 
@@ -48,6 +52,36 @@ const forHandler = (context: ExecutionContext, name: 'me' | 'admin'): ExecutionC
 class StaffGuard extends SessionGuard {
   protected override isAllowed(session: Session): boolean {
     return session.claims.staff === true;
+  }
+}
+
+/** Lets ours judge, and then looks itself. */
+@Injectable()
+class ClerkGuard extends SessionGuard {
+  @Inject(SessionService) private readonly sessions!: SessionService;
+
+  override async canActivate(context: ExecutionContext): Promise<boolean> {
+    if (!(await super.canActivate(context))) return false;
+    return this.sessions.current()!.roles.includes('admin');
+  }
+}
+
+/** Overrides nothing that decides, as far as anybody can see. */
+@Injectable()
+class SilentGuard extends SessionGuard {
+  protected override refuseForbidden(): never {
+    throw new NotFoundException();
+  }
+}
+
+/** Not made from ours: nobody knows what it decides. */
+@Injectable()
+class StrangeGuard implements CanActivate {
+  constructor(private readonly sessions: SessionService) {}
+
+  async canActivate(): Promise<boolean> {
+    const session = await this.sessions.current()!.load();
+    return session.roles.includes('admin');
   }
 }
 
@@ -70,6 +104,31 @@ class Routes {
   }
 
   @Consistency('near') @UseGuards(StaffGuard) @Get('near-staff') nearStaff() {
+    return {};
+  }
+
+  @UseGuards(ClerkGuard) @Get('clerk') clerk() {
+    return {};
+  }
+
+  @Consistency('near') @UseGuards(ClerkGuard) @Get('near-clerk') nearClerk() {
+    return {};
+  }
+
+  /** The one that stands further out has read a copy. */
+  @UseGuards(SessionGuard, ClerkGuard) @Get('inner-clerk') innerClerk() {
+    return {};
+  }
+
+  @UseGuards(SilentGuard) @Get('silent') silent() {
+    return {};
+  }
+
+  @UseGuards(StrangeGuard) @Get('strange') strange() {
+    return {};
+  }
+
+  @Consistency('strong') @UseGuards(StrangeGuard) @Get('strong-strange') strongStrange() {
     return {};
   }
 
@@ -147,6 +206,20 @@ describe.each(ADAPTERS)('what must not be decided on a copy, on %s', (adapter: A
     const { alice } = await begun();
     expect(await commandsOf(alice, '/staff')).toEqual(ASKED);
     expect(await commandsOf(alice, '/near-staff')).toEqual(SERVED);
+  });
+
+  it('asks it where a guard made from ours decides by whatever it overrides', async () => {
+    const { alice } = await begun();
+    for (const path of ['/clerk', '/inner-clerk', '/silent']) {
+      expect(await commandsOf(alice, path)).toEqual(ASKED);
+    }
+    expect(await commandsOf(alice, '/near-clerk')).toEqual(SERVED);
+  });
+
+  it('knows nothing of guards that are not: those are served as their route is', async () => {
+    const { alice } = await begun();
+    expect(await commandsOf(alice, '/strange')).toEqual(SERVED);
+    expect(await commandsOf(alice, '/strong-strange')).toEqual(ASKED);
   });
 
   it('asks it once the route is known, where sessions are read before', async () => {

@@ -7,13 +7,27 @@ export interface Flight {
   end(): void;
 }
 
+/** What a read that is under way does, or what is asked of it. */
+export interface Done {
+  /** It moves the idle window. */
+  readonly touches: boolean;
+  /** It tells how long that still is. */
+  readonly tells: boolean;
+}
+
+/** A read that is under way, for who goes along with it. */
+export interface SharedRead {
+  readonly reply: Promise<LoadedValue | undefined>;
+  readonly does: Done;
+  /** The count that whoever asked had seen. */
+  readonly floor: number;
+}
+
 interface Course {
   count: number;
   changes: number;
   /** A read that whoever asks now may share. */
-  read: Promise<LoadedValue | undefined> | undefined;
-  /** That one moves the idle window. */
-  touches: boolean;
+  read: SharedRead | undefined;
 }
 
 /**
@@ -24,12 +38,7 @@ export class InFlight {
   readonly #courses = new Map<string, Course>();
 
   begin(handle: string): Flight {
-    const course = this.#courses.get(handle) ?? {
-      count: 0,
-      changes: 0,
-      read: undefined,
-      touches: false,
-    };
+    const course = this.#courses.get(handle) ?? { count: 0, changes: 0, read: undefined };
     this.#courses.set(handle, course);
     course.count++;
     const { changes } = course;
@@ -46,31 +55,35 @@ export class InFlight {
   /**
    * The read that is under way, if it does as much.
    *
-   * @param touch whoever asks is to move the idle window
+   * @param asked what whoever asks needs
    */
-  shared(handle: string, touch: boolean): Promise<LoadedValue | undefined> | undefined {
-    const course = this.#courses.get(handle);
-    return course && (course.touches || !touch) ? course.read : undefined;
+  shared(handle: string, asked: Done): SharedRead | undefined {
+    const read = this.#courses.get(handle)?.read;
+    if (!read) return undefined;
+    const { touches, tells } = read.does;
+    const isEnough = (touches || !asked.touches) && (tells || !asked.tells);
+    return isEnough ? read : undefined;
   }
 
   /** Whoever asks before it ends, or something changes, shares it. */
-  share(handle: string, read: Promise<LoadedValue | undefined>, touches: boolean): void {
+  share(handle: string, read: SharedRead): void {
     const course = this.#courses.get(handle);
-    if (course) Object.assign(course, { read, touches });
+    if (course) course.read = read;
   }
 
   /** It has ended: who comes now asks anew, whatever else is under way. */
-  unshare(handle: string, read: Promise<LoadedValue | undefined>): void {
+  unshare(handle: string, reply: SharedRead['reply']): void {
     const course = this.#courses.get(handle);
-    if (course?.read === read) course.read = undefined;
+    if (course?.read?.reply === reply) course.read = undefined;
   }
 
-  /** A session was changed: what is under way may be from before. */
-  changed(handle: string): void {
+  /** A session was changed: what is under way may be from before. `true` if there is something. */
+  changed(handle: string): boolean {
     const course = this.#courses.get(handle);
-    if (!course) return;
+    if (!course) return false;
     course.changes++;
     course.read = undefined;
+    return true;
   }
 
   /** All of them may have been changed. */

@@ -2,7 +2,6 @@ import type { FollowedSessionStore, Following } from '../../core/followed-store.
 import type { NearCacheFigures } from '../../core/near-cache-figures.js';
 import { LRUCache } from 'lru-cache';
 import { bucketOfHandle } from '../../core/session-id.js';
-import { countOf } from '../../core/session-record.js';
 import {
   isIndexed,
   type IndexedSessionStore,
@@ -14,8 +13,8 @@ import {
   type SessionStore,
   type StoredValue,
 } from '../../core/session-store.interface.js';
-import { InFlight, type Flight } from './in-flight.js';
-import { NearCopies, type NearCopiesOptions, type NearCopy } from './near-copies.js';
+import { InFlight, type Done, type Flight } from './in-flight.js';
+import { isBehind, NearCopies, type NearCopiesOptions, type NearCopy } from './near-copies.js';
 
 /** Milliseconds in which a write that has failed may be carried out after all. */
 const UNSURE = 2_000;
@@ -37,6 +36,12 @@ export class NearCache {
   #era = 0;
   /** Who tells of changes; `undefined`: nobody, and nothing is kept. */
   following: Following | undefined;
+  /**
+   * Told of each change that somebody else has made.
+   *
+   * @param isUnderWay a read is, which may be from before
+   */
+  onTold: ((handle: string, isUnderWay: boolean) => void) | undefined;
 
   constructor(private readonly options: NearCopiesOptions) {
     this.#copies = new NearCopies(options);
@@ -54,8 +59,9 @@ export class NearCache {
    * @param here by this node itself
    */
   changed(handle: string, here = false): void {
-    this.#inFlight.changed(handle);
+    const isUnderWay = this.#inFlight.changed(handle);
     if (this.#copies.drop(handle) && !here) this.#tally.invalidations++;
+    if (!here) this.onTold?.(handle, isUnderWay);
   }
 
   /** Sessions of a bucket were changed, and it is not known which. */
@@ -139,15 +145,16 @@ export class NearCache {
     if (copy === 'behind') this.#tally.behind++;
     // Nobody would say that what was asked for before is out of date.
     const isTold = this.following?.isLive === true;
-    const shared =
-      isTold && !copy ? this.#inFlight.shared(handle, options.touch !== undefined) : undefined;
-    if (!shared || options.remaining) return this.#read(store, handle, options);
+    const shared = isTold ? this.#inFlight.shared(handle, doneBy(options)) : undefined;
+    if (!shared) return this.#read(store, handle, options);
     this.#tally.shared++;
-    const read = await shared;
+    const read = await shared.reply;
     // It was sent before this one came.
     const loaded = read && { ...read, served: true };
-    const isBehind = near.atLeast !== undefined && loaded && countOf(loaded.value) < near.atLeast;
-    return isBehind ? this.#read(store, handle, options) : loaded;
+    const { atLeast = 0 } = near;
+    const { floor } = shared;
+    const isOld = loaded && isBehind({ value: loaded.value, floor }, atLeast);
+    return isOld ? this.#read(store, handle, options) : loaded;
   }
 
   #serve(store: SessionStore, handle: string, copy: NearCopy, { touch }: LoadOptions): LoadedValue {
@@ -174,7 +181,8 @@ export class NearCache {
   ): Promise<LoadedValue | undefined> {
     const flight = this.#inFlight.begin(handle);
     const { touch } = options;
-    const keep = this.#attempt(handle, flight);
+    const floor = options.near?.atLeast ?? 0;
+    const keep = this.#attempt(handle, flight, floor);
     const asked = this.options.clock.now();
     const reply = store.load(handle, {
       touch,
@@ -197,7 +205,7 @@ export class NearCache {
         throw error;
       },
     );
-    this.#inFlight.share(handle, read, touch !== undefined);
+    this.#inFlight.share(handle, { reply: read, does: doneBy(options), floor });
     return read;
   }
 
@@ -230,14 +238,14 @@ export class NearCache {
   }
 
   /** Keeps a copy, if what is sent now will be told of when it changes, and was not told of meanwhile. */
-  #attempt(handle: string, flight: Flight) {
+  #attempt(handle: string, flight: Flight, floor = 0) {
     const wasLive = this.following?.isLive ?? false;
     const at = performance.now();
     const era = this.#era;
     const keep = (value: StoredValue, until: number | undefined): NearCopy | undefined => {
       const isCertain = wasLive && this.following?.isLive && era === this.#era && flight.isAhead;
       if (!isCertain || this.#unsure.has(handle)) return undefined;
-      return this.#copies.keep(handle, value, at, until);
+      return this.#copies.keep(handle, { value, at, until, floor });
     };
     return keep;
   }
@@ -283,3 +291,8 @@ export class NearCache {
     this.changed(handle, true);
   }
 }
+
+const doneBy = ({ touch, remaining = false }: LoadOptions): Done => ({
+  touches: touch !== undefined,
+  tells: remaining || touch !== undefined,
+});

@@ -21,8 +21,13 @@ export interface NearCopy extends SessionCopy {
   readonly at: number;
   /** When its idle window ends, in milliseconds since the epoch; `undefined`: it was not told. */
   until: number | undefined;
+  /** The count that whoever asked the store for it had seen. */
+  readonly floor: number;
   readonly generation: number;
 }
+
+/** What a copy is made of. */
+export type CopyParts = Pick<NearCopy, 'value' | 'at' | 'until' | 'floor'>;
 
 /** Copies of sessions on this node, bounded by number, bytes and age. */
 export class NearCopies {
@@ -57,7 +62,7 @@ export class NearCopies {
       this.#copies.delete(handle);
       return undefined;
     }
-    return countOf(copy.value) < atLeast ? 'behind' : copy;
+    return isBehind(copy, atLeast) ? 'behind' : copy;
   }
 
   /** When the idle window of a session ends, as far as a copy tells. */
@@ -66,10 +71,18 @@ export class NearCopies {
   }
 
   /** Keeps a copy; not in the place of a newer one. */
-  keep(handle: string, value: StoredValue, at: number, until: number | undefined): NearCopy {
+  keep(handle: string, { value, at, until, floor }: CopyParts): NearCopy {
     const known = this.#copies.peek(handle);
     const generation = this.#generationOf(handle);
-    const copy: NearCopy = { value, at, until, record: undefined, generation };
+    const isSame = known?.value === value;
+    const copy: NearCopy = {
+      value,
+      at,
+      until,
+      floor: floor || (isSame ? known.floor : 0),
+      record: undefined,
+      generation,
+    };
     if (known && countOf(known.value) > countOf(value)) return copy;
     this.#copies.set(handle, copy);
     return copy;
@@ -99,6 +112,15 @@ export class NearCopies {
     return this.#generations.get(bucketOfHandle(handle)) ?? 0;
   }
 }
+
+/**
+ * Whether there is more than this, as far as a client tells that has seen so much. Not if the store was asked for just that:
+ * a failover or a restored backup has lost it then. More than that is not concluded: the next write may count less again.
+ */
+export const isBehind = (
+  { value, floor }: Pick<NearCopy, 'value' | 'floor'>,
+  atLeast: number,
+): boolean => countOf(value) < atLeast && atLeast !== floor;
 
 /** Of a copy with what it was decoded to: measured as 1.3 times the text as it is, 1.8 decoded, and a fixed part. */
 const bytesOf = (value: StoredValue): number => 2 * value.length + 600;

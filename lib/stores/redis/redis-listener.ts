@@ -24,8 +24,11 @@ interface Topic {
   waiting: string[] | undefined;
 }
 
-/** Milliseconds until it is tried again to hear a channel, or to catch up. */
+/** Milliseconds until it is tried again to hear a channel, or to catch up; and where the server has refused. */
 const AGAIN = 100;
+const AGAIN_REFUSED = 5_000;
+/** What a server says that does not let this user hear, or nobody. */
+const REFUSES = /^NOPERM|unknown command/i;
 /** What was told shortly before a silence is read once more: clocks of servers differ. */
 const OVERLAP = 5_000;
 const RECALLED_AT_ONCE = 1_000;
@@ -44,8 +47,12 @@ export class RedisListener {
   readonly #positions = new Map<string, { readonly position: string; readonly at: number }>();
   #since = '0-0';
   #isClosed = false;
+  /** Since then a refusal ends nothing: the right may be given back. */
+  #isStarted = false;
   /** The server lets this user hear nothing. */
   #refusal: Error | undefined;
+  /** All channels are heard, and nothing that was told waits. */
+  #hearsAll = true;
 
   constructor(
     private readonly parts: RedisListenerParts,
@@ -57,12 +64,18 @@ export class RedisListener {
       : [topic(calls.prefix + keys.channel, BUCKETS)];
   }
 
-  /** Resolves when all is heard, or after some time: then it is tried on. */
+  /**
+   * Resolves when all is heard, or after some time: then it is tried on.
+   *
+   * @throws Error what the server said, if it has refused until then: nothing is tried any more
+   */
   async start(patience: number): Promise<void> {
     const begun = performance.now();
     for (const one of this.#topics) one.waiting = [];
+    this.#tellWhetherAllIsHeard();
     const hearing = this.#begin(begun, patience);
     await Promise.race([hearing, delay(patience, undefined, { ref: false })]);
+    this.#isStarted = true;
     if (this.#refusal) throw this.#refusal;
   }
 
@@ -71,12 +84,14 @@ export class RedisListener {
     const { calls } = this.parts;
     const asked = await calls.earliestTime();
     await this.#hear(this.#topics);
+    if (this.#isClosed) return;
     // With a server that was not there nothing was missed.
     const since = asked ?? (await calls.earliestTime()) ?? 0;
     this.#since = `${since}-0`;
     const duration = Math.ceil(performance.now() - begun);
-    if (duration < patience) this.#topics.forEach((one) => this.#release(one));
-    else await this.#resume(this.#topics, duration);
+    if (duration >= patience) return this.#resume(this.#topics, duration);
+    this.#topics.forEach((one) => this.#release(one));
+    this.#tellWhetherAllIsHeard();
   }
 
   close(): void {
@@ -88,23 +103,43 @@ export class RedisListener {
   async #hear(topics: readonly Topic[]): Promise<void> {
     await Promise.all(
       topics.map(async (one) => {
-        while (!this.#isClosed && !this.#refusal && !(await this.#subscribe(one))) {
-          await delay(AGAIN * (0.5 + Math.random()), undefined, { ref: false });
+        while (!this.#isClosed) {
+          const again = await this.#subscribe(one);
+          if (again === 0) break;
+          await delay(again * (0.5 + Math.random()), undefined, { ref: false });
         }
       }),
     );
   }
 
-  async #subscribe(one: Topic): Promise<boolean> {
+  /** @returns milliseconds after which to try again; 0: it is heard */
+  async #subscribe(one: Topic): Promise<number> {
     try {
       const line = this.#line(await this.parts.calls.whereIs(one.channel));
       await line.subscribe(one.channel);
       one.line = line;
-      return true;
+      return 0;
     } catch (error) {
-      if ((error as Error).message.startsWith('NOPERM')) this.#refusal = error as Error;
-      return false;
+      if (!REFUSES.test((error as Error).message)) return AGAIN;
+      this.#refused(error as Error);
+      return AGAIN_REFUSED;
     }
+  }
+
+  /** At the start it is the end; later it is told once, and tried on. */
+  #refused(error: Error): void {
+    const isKnown = this.#refusal !== undefined;
+    this.#refusal = error;
+    if (!this.#isStarted) this.close();
+    else if (!isKnown && !this.#isClosed) this.hearing.refused?.();
+  }
+
+  #tellWhetherAllIsHeard(): void {
+    const all = this.#topics.every((one) => one.line !== undefined && one.waiting === undefined);
+    if (all) this.#refusal = undefined;
+    if (all === this.#hearsAll) return;
+    this.#hearsAll = all;
+    this.hearing.hears?.(all);
   }
 
   #line(address: string): RedisLine {
@@ -129,6 +164,7 @@ export class RedisListener {
       one.line = undefined;
       one.waiting ??= [];
     }
+    this.#tellWhetherAllIsHeard();
     await this.#hear(lost);
     await this.#resume(lost, performance.now() - begun);
   }
@@ -139,6 +175,7 @@ export class RedisListener {
     if (this.#isClosed) return;
     const duration = Math.ceil(performance.now() - from);
     const complete = duration < this.parts.retention && found.every(Boolean);
+    this.#tellWhetherAllIsHeard();
     this.hearing.missed({ duration, complete });
   }
 

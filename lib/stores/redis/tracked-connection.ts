@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RedisClient, RedisConnection } from './redis-client.js';
 import { ASK_EVERY, sideConnection } from './side-connection.js';
@@ -102,9 +103,8 @@ export class TrackedConnection {
       return 0;
     } catch (error) {
       this.#coming?.disconnect();
-      const { name, message } = error as Error;
-      if (this.#isClosed || name !== 'ReplyError' || PASSES.test(message)) return AGAIN;
-      return this.#refuse();
+      if (this.#isClosed) return AGAIN;
+      return error instanceof UnknownServerError || isRefusal(error) ? this.#refuse() : AGAIN;
     } finally {
       this.#coming = undefined;
     }
@@ -135,12 +135,18 @@ export class TrackedConnection {
 
   /** A name may lead to several servers, and Sentinels to who was master: there the other one is not known. */
   async #mustBeTheSame(ear: RedisConnection): Promise<void> {
-    const [one, other] = await Promise.all(
-      [ear, this.data].map((each) => this.#sent(each.info('server')).catch(() => '')),
-    );
-    const [, id] = /run_id:(\w+)/.exec(one ?? '') ?? [];
-    const [, otherId] = /run_id:(\w+)/.exec(other ?? '') ?? [];
+    const [id, otherId] = await Promise.all([this.#serverOf(ear), this.#serverOf(this.data)]);
     if (id !== otherId) throw new Error('another server');
+    if (id === undefined && !areAtOneAddress(ear, this.data)) throw new UnknownServerError();
+  }
+
+  /** Which process answers; `undefined` if it does not say so to this user, or to nobody. */
+  async #serverOf(client: RedisClient | RedisConnection): Promise<string | undefined> {
+    const told = await this.#sent(client.info('server')).catch((error: unknown) => {
+      if (isRefusal(error)) return '';
+      throw error;
+    });
+    return /run_id:(\w+)/.exec(told)?.[1];
   }
 
   async #ask(): Promise<void> {
@@ -180,4 +186,25 @@ export class TrackedConnection {
       late.abort();
     }
   }
+}
+
+/** Neither connection was told which server it leads to, and they may be two. */
+class UnknownServerError extends Error {}
+
+function isRefusal(error: unknown): boolean {
+  const { name, message } = error as Error;
+  return name === 'ReplyError' && !PASSES.test(message);
+}
+
+/** Sentinels lead a name to one server after the other, and each connection to who was it then. */
+function areAtOneAddress(one: RedisConnection, other: RedisClient): boolean {
+  const { sentinels, path } = (other.options ?? {}) as { sentinels?: unknown; path?: string };
+  if (sentinels) return false;
+  const address = peerOf(one);
+  return Boolean(path) || (address !== undefined && address === peerOf(other));
+}
+
+function peerOf({ stream }: RedisClient | RedisConnection): string | undefined {
+  const { remoteAddress, remotePort } = (stream ?? {}) as Partial<Socket>;
+  return remoteAddress && `${remoteAddress} ${remotePort}`;
 }
