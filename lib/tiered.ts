@@ -28,13 +28,19 @@ export interface TieredStoreOptions {
    */
   mode?: TieredMode;
   /**
-   * How old a copy may become until the database is asked again; at least a second. For so long reads go on while the
-   * database does not answer, and for so long at most a copy could be out of date should a node and Redis fail at the
-   * same moment.
+   * How old a copy may become until the database is asked again; at least a second. For so long at most a copy could be
+   * out of date should a node and Redis fail at the same moment, not counting the time that the database does not answer.
    *
    * @default '10m'
    */
   hotFor?: Duration;
+  /**
+   * For how long the database keeps sessions whose idle window is over there: so much longer than what was left of the
+   * window it may be away, and no session ends that was in use meanwhile. Not less than `hotFor`.
+   *
+   * @default '1h', or `hotFor` if that is longer
+   */
+  outageGrace?: Duration;
   /**
    * While Redis does not answer: `'reject'` answers 503 to what changes existing sessions (new ones are made, and with
    * write-through all are read, in the database); `'bypass'` changes them in the database. Nodes that still reach Redis
@@ -73,9 +79,11 @@ export function tieredStore(options: TieredStoreOptions): TieredSessionStore {
     onHotFailure = 'reject',
     keyPrefix = 'sess',
   } = options;
-  const { hotFor, flushEvery, maxBehind = 100_000 } = options;
+  const { flushEvery, maxBehind = 100_000 } = options;
+  const hotFor = toMilliseconds(options.hotFor ?? '10m');
   const ages = {
-    hotFor: toMilliseconds(hotFor ?? '10m'),
+    hotFor,
+    outageGrace: toMilliseconds(options.outageGrace ?? Math.max(HOUR, hotFor ?? 0)),
     flushEvery: toMilliseconds(flushEvery ?? '1s'),
   };
   const problems = [...problemsOf({ ...options, maxBehind }), ...problemsOfAges(ages)];
@@ -86,6 +94,8 @@ export function tieredStore(options: TieredStoreOptions): TieredSessionStore {
     keyPrefix,
     hotFor: ages.hotFor as number,
     maxBehind: Math.ceil(maxBehind / 256),
+    markFor: markFor(base),
+    keptFor: ages.outageGrace as number,
     printOf: contentsPrint,
   };
   const hot = openHotCopies(redis, copies, onTrouble);
@@ -100,9 +110,21 @@ export function tieredStore(options: TieredStoreOptions): TieredSessionStore {
     mode,
     onHotFailure,
     flushEvery: ages.flushEvery as number,
+    outageGrace: ages.outageGrace as number,
     onTrouble,
   });
 }
+
+const HOUR = 3_600_000;
+/** The longest timer of Node. */
+const LONGEST = 2 ** 31 - 1;
+
+/**
+ * Milliseconds that a session is asked for in the base after a change of it began: longer than the slowest one takes, with
+ * what comes before it and what the database still does when nobody waits any more.
+ */
+const markFor = ({ slowestChange = 30_000 }: FencedSessionStore): number =>
+  Math.max(60_000, 2 * slowestChange);
 
 const EVICTS =
   'Redis may drop what was written behind and the database does not have yet: set maxmemory-policy noeviction, or use mode: "write-through".';
@@ -131,11 +153,21 @@ function problemsOf(options: TieredStoreOptions): string[] {
   return rules.flatMap(([holds, problem]) => (holds ? [] : [problem]));
 }
 
-function problemsOfAges(ages: Record<'hotFor' | 'flushEvery', number | undefined>): string[] {
+type Ages = Record<'hotFor' | 'outageGrace' | 'flushEvery', number | undefined>;
+
+function problemsOfAges(ages: Ages): string[] {
   const least = { hotFor: 1_000, flushEvery: 10 };
-  return (['hotFor', 'flushEvery'] as const).flatMap((name) =>
-    (ages[name] ?? 0) >= least[name]
+  const problems = (['hotFor', 'flushEvery'] as const).flatMap((name) =>
+    isWithin(ages[name], least[name])
       ? []
-      : [`${name} is a duration such as '10m', of at least ${least[name]} ms`],
+      : [`${name} is a duration such as '10m', of at least ${least[name]} ms and '24d' at most`],
   );
+  if (isWithin(ages.outageGrace, ages.hotFor ?? 0)) return problems;
+  return [
+    ...problems,
+    "outageGrace is a duration such as '1h', not less than hotFor, and '24d' at most",
+  ];
 }
+
+const isWithin = (milliseconds: number | undefined, least: number): boolean =>
+  milliseconds !== undefined && milliseconds >= least && milliseconds <= LONGEST;

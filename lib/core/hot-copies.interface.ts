@@ -39,7 +39,7 @@ export interface HotSave {
   readonly ttl?: number | undefined;
 }
 
-/** A session whose newest value the base does not have yet; without a value there is none here any more. */
+/** A session whose newest value or idle window the base does not have yet; without a value there is none here any more. */
 export interface BehindEntry {
   readonly id: string;
   readonly handle: string;
@@ -84,6 +84,11 @@ export interface HotCopies {
     print: string,
     options: HotSave,
   ): Promise<SaveOutcome | 'through'>;
+  /**
+   * Keeps a copy for its whole idle window, which could not be moved in the base, and brings it there later. `false` if
+   * there is no copy, or too much waits already.
+   */
+  keep(handle: string): Promise<boolean>;
   /** Some sessions of a bucket that the base is behind of; who takes them has them for some seconds. */
   take(bucket: string, count: number): Promise<BehindEntry[]>;
   done(bucket: string, outcomes: readonly BehindOutcome[]): Promise<void>;

@@ -1,20 +1,23 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Redis } from 'ioredis';
-import { SessionService } from 'nestjs-distributed-session';
+import { SessionService, type Duration } from 'nestjs-distributed-session';
 import { SqlSessionStore } from 'nestjs-distributed-session/sql';
 import {
   tieredStore,
   type TieredMode,
   type TieredStoreOptions,
 } from 'nestjs-distributed-session/tiered';
+import { sql } from 'kysely';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { toMilliseconds } from '../../lib/core/duration.js';
 import { ADAPTERS, inParallel, SECRET, until, type AdapterName } from '../support/app.js';
 import { FaultShop } from '../support/fault-shop.js';
 import type { HttpClient } from '../support/http-client.js';
 import { Opened } from '../support/opened.js';
 import type { MariadbServer } from '../support/mariadb.js';
+import type { PostgresServer } from '../support/postgres.js';
 import { RedisServer } from '../support/redis-server.js';
 import { describeSql, startSql, type SqlBackend } from '../support/sql-backends.js';
 
@@ -37,6 +40,7 @@ async function shopOver(
   backend: SqlBackend,
   adapter: AdapterName,
   more: Partial<TieredStoreOptions> = {},
+  idleTimeout: Duration = '30m',
 ) {
   const db = backend.connect();
   const table = await backend.tablesBy(db);
@@ -44,7 +48,7 @@ async function shopOver(
   const store = tieredStore({ base: sql(), redis: redis.url, keyPrefix: `sess:${table}`, ...more });
   const app = await opened.app({
     adapter,
-    session: { store, secret: SECRET, idleTimeout: '30m' },
+    session: { store, secret: SECRET, idleTimeout },
     controllers: [FaultShop],
   });
   const sessions = app.app.get(SessionService);
@@ -54,6 +58,91 @@ async function shopOver(
 async function loggedIn(browser: HttpClient, name: string): Promise<HttpClient> {
   expect((await browser.post(`/login/${name}`)).status).toBe(200);
   return browser;
+}
+
+/** How long a database is away in these tests, by hand such as OUTAGE=10s; and the idle window, which is shorter. */
+const LASTS = toMilliseconds(process.env.OUTAGE ?? '4s') as number;
+const IDLE = '3s';
+
+/** How it goes, and comes back. */
+interface Absence {
+  readonly begin: () => Promise<void> | void;
+  readonly end: () => Promise<void> | void;
+}
+
+/** Visitors that count, before, while and after the database is away. */
+async function visited(backend: SqlBackend, mode: TieredMode, absence: Absence) {
+  const how = { mode, flushEvery: '100ms' } as const;
+  const { browser, sessions, base } = await shopOver(backend, 'express', how, IDLE);
+  const name = (i: number) => `${mode}-${i}`;
+  const visitors = await inParallel(4, 4, (i) => loggedIn(browser.another(), name(i)));
+  const counted = visitors.map(() => 0);
+  const unsure = visitors.map(() => 0);
+  const visit = async (i: number) => {
+    if (await written(visitors[i]!)) counted[i]!++;
+    else unsure[i]!++;
+  };
+  for (let n = 0; n < 3; n++) await Promise.all(visitors.map((_, i) => visit(i)));
+  await Promise.all(visitors.map(read));
+  const listed = await Promise.all(visitors.map((_, i) => sessions.forPrincipal(name(i)).list()));
+  const handles = listed.map(([one]) => one!.handle);
+  const during = { reads: 0, readsFailed: 0, writes: 0, writesFailed: 0 };
+  await absence.begin();
+  let isOver = false;
+  const over = pause(LASTS)
+    .then(absence.end)
+    .finally(() => (isOver = true));
+  try {
+    expect((await browser.another().post('/login/nobody')).status).toBe(503);
+    // Two only read, two write: what a write has begun to change is not read until the database answers.
+    while (!isOver) {
+      for (const i of [0, 1]) {
+        if ((await visitors[i]!.get('/read')).status === 200) during.reads++;
+        else during.readsFailed++;
+      }
+      for (const i of [2, 3]) {
+        const before = counted[i]!;
+        await visit(i);
+        if (counted[i]! > before) during.writes++;
+        else during.writesFailed++;
+      }
+      await pause(20);
+    }
+  } finally {
+    await over;
+  }
+  const works = () =>
+    sessions.ping().then(
+      () => true,
+      () => false,
+    );
+  await until('the database answers', works, { within: 20_000 });
+  const found = (await Promise.all(visitors.map(read))) as number[];
+  return { during, found, counted, unsure, handles, base };
+}
+
+/** Hot sessions are read, and none ends; nothing that was acknowledged is lost. */
+async function ridesOutWritingThrough(backend: SqlBackend, absence: Absence) {
+  const { during, found, counted, unsure } = await visited(backend, 'write-through', absence);
+  expect(during.reads).toBeGreaterThan(0);
+  expect(during.readsFailed).toBe(0);
+  expect(during.writesFailed).toBeGreaterThan(during.writes);
+  found.forEach((n, i) => {
+    expect(n).toBeGreaterThanOrEqual(counted[i]!);
+    expect(n).toBeLessThanOrEqual(counted[i]! + unsure[i]!);
+  });
+}
+
+/** Contents are written on, and come to the database. */
+async function ridesOutWritingBehind(backend: SqlBackend, absence: Absence) {
+  const { during, found, counted, handles, base } = await visited(backend, 'write-behind', absence);
+  expect(during).toMatchObject({ readsFailed: 0, writesFailed: 0 });
+  expect(during.writes).toBeGreaterThan(0);
+  expect(found).toEqual(counted);
+  await until('the database has it', async () => {
+    const values = await Promise.all(handles.map((one) => base.load(one)));
+    return values.every((one, i) => one?.value.endsWith(`{"n":${counted[i]}}`));
+  });
 }
 
 const written = async (browser: HttpClient) => (await browser.post('/write')).status === 200;
@@ -145,78 +234,30 @@ describeSql(['mysql'], (dialect) => {
     process.kill(pid, still ? 'SIGSTOP' : 'SIGCONT');
   };
 
-  /** Visitors that count, before, while and after the database stands still. */
-  async function standstill(mode: TieredMode) {
-    const { browser, sessions, base } = await shopOver(backend, 'express', {
-      mode,
-      flushEvery: '100ms',
-    });
-    const visitors = await inParallel(4, 4, (i) => loggedIn(browser.another(), `${mode}-${i}`));
-    const counted = visitors.map(() => 0);
-    const unsure = visitors.map(() => 0);
-    const visit = async (i: number) => {
-      if (await written(visitors[i]!)) counted[i]!++;
-      else unsure[i]!++;
-    };
-    for (let n = 0; n < 3; n++) await Promise.all(visitors.map((_, i) => visit(i)));
-    await Promise.all(visitors.map(read));
-    const during = { reads: 0, readsFailed: 0, writes: 0, writesFailed: 0 };
-    standStill(true);
-    try {
-      const until = performance.now() + 2_500;
-      // Two only read, two write: what a write has begun to change is not read until the database answers.
-      while (performance.now() < until) {
-        for (const i of [0, 1]) {
-          if ((await visitors[i]!.get('/read')).status === 200) during.reads++;
-          else during.readsFailed++;
-        }
-        for (const i of [2, 3]) {
-          const before = counted[i]!;
-          await visit(i);
-          if (counted[i]! > before) during.writes++;
-          else during.writesFailed++;
-        }
-        await pause(20);
-      }
-      expect((await browser.another().post('/login/nobody')).status).toBe(503);
-    } finally {
-      standStill(false);
-    }
-    const works = () =>
-      sessions.ping().then(
-        () => true,
-        () => false,
-      );
-    await until('the database answers', works, { within: 20_000 });
-    const found = (await Promise.all(visitors.map(read))) as number[];
-    return { during, found, counted, unsure, visitors, sessions, base };
-  }
+  const stillness: Absence = { begin: () => standStill(true), end: () => standStill(false) };
+  const server = () => backend.server as MariadbServer;
+  const death: Absence = {
+    begin: () => server().end(),
+    end: () => server().run(),
+  };
 
-  it('rides out a database that stands still, write-through: hot sessions are read, nothing is lost', async () => {
-    const { during, found, counted, unsure } = await standstill('write-through');
-    expect(during.reads).toBeGreaterThan(0);
-    expect(during.readsFailed).toBe(0);
-    expect(during.writes).toBe(0);
-    expect(during.writesFailed).toBeGreaterThan(0);
-    found.forEach((n, i) => {
-      expect(n).toBeGreaterThanOrEqual(counted[i]!);
-      expect(n).toBeLessThanOrEqual(counted[i]! + unsure[i]!);
-    });
-  }, 60_000);
+  it(
+    'rides out a database that stands still, write-through',
+    () => ridesOutWritingThrough(backend, stillness),
+    60_000 + LASTS,
+  );
 
-  it('rides out a database that stands still, write-behind: contents are written on, and come there', async () => {
-    const { during, found, counted, visitors, sessions, base } = await standstill('write-behind');
-    expect(during).toMatchObject({ readsFailed: 0, writesFailed: 0 });
-    expect(during.writes).toBeGreaterThan(0);
-    expect(found).toEqual(counted);
-    const handles = (
-      await Promise.all(visitors.map((_, i) => sessions.forPrincipal(`write-behind-${i}`).list()))
-    ).map(([one]) => one!.handle);
-    await until('the database has it', async () => {
-      const values = await Promise.all(handles.map((one) => base.load(one)));
-      return values.every((one, i) => one?.value.endsWith(`{"n":${counted[i]}}`));
-    });
-  }, 60_000);
+  it(
+    'rides out a database that stands still, write-behind',
+    () => ridesOutWritingBehind(backend, stillness),
+    60_000 + LASTS,
+  );
+
+  it(
+    'rides out a database that is ended and started again, write-behind',
+    () => ridesOutWritingBehind(backend, death),
+    60_000 + LASTS,
+  );
 
   it('confirms no logout while the database stands still, and serves nobody by it meanwhile', async () => {
     const { browser, sessions } = await shopOver(backend, 'fastify');
@@ -233,4 +274,33 @@ describeSql(['mysql'], (dialect) => {
     await until('it is ended', () => sessions.counters().logoutsPending === 0, { within: 20_000 });
     expect((await browser.another(cookies).get('/me')).status).toBe(401);
   }, 60_000);
+});
+
+describeSql(['postgres'], (dialect) => {
+  let backend: SqlBackend;
+  beforeAll(async () => {
+    backend = await startSql(dialect);
+  }, 60_000);
+  afterAll(() => backend?.stop());
+
+  const server = () => backend.server as PostgresServer;
+  const death: Absence = {
+    begin: async () => {
+      await sql`checkpoint`.execute(backend.connect());
+      await server().end('SIGQUIT');
+    },
+    end: () => server().run(),
+  };
+
+  it(
+    'rides out a database that is killed and started again, write-through',
+    () => ridesOutWritingThrough(backend, death),
+    60_000 + LASTS,
+  );
+
+  it(
+    'rides out a database that is killed and started again, write-behind',
+    () => ridesOutWritingBehind(backend, death),
+    60_000 + LASTS,
+  );
 });

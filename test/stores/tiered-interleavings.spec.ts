@@ -106,6 +106,14 @@ class Promised {
   }
 }
 
+/** A key of Redis as it was. */
+interface Memory {
+  readonly key: string;
+  readonly dump: Buffer | null;
+  /** Milliseconds. */
+  readonly left: number;
+}
+
 /** Nodes over the same tiers, on one stage. */
 class Theatre {
   readonly stage = new Stage();
@@ -139,8 +147,31 @@ class Theatre {
 
   /** All that Redis knows of a session is gone. */
   async forget(handle: string): Promise<void> {
-    const keys = ['c', 'm', 'l'].map((kind) => `{${this.prefix}:5c}:${kind}:${handle}`);
-    await this.client.unlink(...keys);
+    await this.client.unlink(...this.#keys(handle));
+  }
+
+  /** What Redis knows of a session, as it would lie on its disk. */
+  remember(handle: string): Promise<Memory[]> {
+    const remembered = this.#keys(handle).map(async (key) => {
+      const dump = await this.client.dumpBuffer(key);
+      return { key, dump, left: Math.max(1, await this.client.pttl(key)) };
+    });
+    return Promise.all(remembered);
+  }
+
+  /** Redis starts anew with what lay on its disk: whatever a server wrote before is of another era. */
+  async comeBack(handle: string, memories: readonly Memory[]): Promise<void> {
+    await this.forget(handle);
+    for (const { key, dump, left } of memories) {
+      if (!dump) continue;
+      await this.client.restore(key, left, dump);
+      if (!key.includes(':m:')) await this.client.setrange(key, 0, 'another era ');
+    }
+  }
+
+  /** Copy, marks and lease. */
+  #keys(handle: string): string[] {
+    return ['c', 'm', 'l'].map((kind) => `{${this.prefix}:5c}:${kind}:${handle}`);
   }
 
   /** One play; what was promised and not kept. */
@@ -152,11 +183,13 @@ class Theatre {
     const kills = random(3) === 0;
     // Both at once: what is acknowledged could be overshadowed until that drop has been made up for.
     const failures = !forgets && random(3) === 0 ? 12 : undefined;
+    const returns = !forgets && !failures && random(2) === 0;
+    let memories: Memory[] | undefined;
     const { stage } = this;
     Object.assign(stage, { steps: [], dead: new Set(), weather: { random, failures } });
     const behind = this.mode === 'write-behind';
     await this.base.create(handle, valueAfter(), { ttl: HOUR });
-    const loses = behind && forgets;
+    const loses = behind && (forgets || returns);
     const actors = this.#actors(handle, promised, random, loses);
     const acting = new Set(actors);
     for (const actor of actors) {
@@ -171,10 +204,15 @@ class Theatre {
       const [step] = stage.steps.splice(random(stage.steps.length), 1);
       await step!.go();
       if (forgets && random(12) === 0) await this.forget(handle);
+      if (returns && random(6) === 0) {
+        if (memories) await this.comeBack(handle, memories);
+        memories = memories ? undefined : await this.remember(handle);
+      }
       if (kills && stage.dead.size === 0 && random(25) === 0) stage.dead.add(random(NODES));
       stage.steps = stage.steps.filter(({ node }) => !stage.dead.has(node));
     }
-    return [...promised.broken, ...(await this.#audit(handle, promised, { loses, forgets }))];
+    const audit = { loses, forgets: forgets || returns };
+    return [...promised.broken, ...(await this.#audit(handle, promised, audit))];
   }
 
   #actors(handle: string, promised: Promised, random: (below: number) => number, loses: boolean) {

@@ -452,6 +452,26 @@ describe('a user of Redis', () => {
 });
 
 describe('tieredStore', () => {
+  it('takes no duration that no timer knows, and no grace that is shorter than hotFor', () => {
+    const base = Base.seen();
+    const problemsOf = (more: Partial<TieredStoreOptions>): readonly string[] => {
+      try {
+        opened.add(tieredStore({ base, redis: redis.url, ...more }));
+      } catch (error) {
+        if (error instanceof SessionOptionsError) return error.problems;
+      }
+      return [];
+    };
+    expect(problemsOf({ flushEvery: '25d' })).toEqual([expect.stringMatching(/^flushEvery .*24d/)]);
+    expect(problemsOf({ hotFor: '25d' }).map((one) => one.split(' ')[0])).toEqual([
+      'hotFor',
+      'outageGrace',
+    ]);
+    const short = { hotFor: '2h', outageGrace: '1h' } as const;
+    expect(problemsOf(short)).toEqual([expect.stringMatching(/^outageGrace .*hotFor/)]);
+    expect(problemsOf({ hotFor: '2h', flushEvery: '24d' })).toEqual([]);
+  });
+
   it('says what is wrong with its options, each with a remedy', () => {
     const wrong = {
       base: { load: () => undefined },

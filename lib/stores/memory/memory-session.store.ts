@@ -45,6 +45,7 @@ export interface MemoryStoreOptions {
 export class MemorySessionStore implements FencedSessionStore, TellingSessionStore {
   readonly #entries: LRUCache<string, Entry>;
   readonly #places = new MemoryPlaces();
+  #lapsedFor = 0;
   readonly news: MemoryNews;
 
   constructor(
@@ -135,12 +136,24 @@ export class MemorySessionStore implements FencedSessionStore, TellingSessionSto
     return outcome;
   }
 
-  async bring(handle: string, value: StoredValue, ttl: number): Promise<boolean> {
-    const entry = this.#live(handle);
-    if (!entry || countOf(entry.value) >= countOf(value)) return false;
+  async bring(
+    handle: string,
+    value: StoredValue,
+    ttl: number,
+    { lapsed = false }: { readonly lapsed?: boolean } = {},
+  ): Promise<boolean> {
+    const entry = this.#live(handle) ?? (lapsed ? this.#entries.get(handle) : undefined);
+    if (!entry) return false;
+    const isSame = lapsed && versionOf(entry.value) === versionOf(value);
+    if (!isSame && countOf(entry.value) >= countOf(value)) return false;
+    const end = this.clock.now() + ttl;
     entry.value = value;
-    entry.endsAt = this.clock.now() + ttl;
+    entry.endsAt = isSame ? Math.max(entry.endsAt, end) : end;
     return true;
+  }
+
+  keepLapsed(milliseconds: number): void {
+    this.#lapsedFor = Math.max(this.#lapsedFor, milliseconds);
   }
 
   async touch(handle: string, ttl: number): Promise<boolean> {
@@ -182,7 +195,9 @@ export class MemorySessionStore implements FencedSessionStore, TellingSessionSto
   async endIn(bucket: string, place: Place, except?: string, news?: News): Promise<EndedInPlace> {
     const standing = this.#standing(bucket, place).filter(({ handle }) => handle !== except);
     const live = standing.filter(({ entry }) => kindOf(entry.value) === LIVE);
-    for (const { handle } of standing) this.#entries.delete(handle);
+    const all = this.#places.in(bucket, place).map(({ handle }) => handle);
+    const handles = all.filter((one) => one !== except);
+    for (const one of handles) this.#entries.delete(one);
     this.news.ended(
       live.map(({ handle }) => handle),
       news,
@@ -191,7 +206,7 @@ export class MemorySessionStore implements FencedSessionStore, TellingSessionSto
     return {
       ended: live.length,
       pointers: values.filter((value) => kindOf(value) !== LIVE),
-      handles: standing.map(({ handle }) => handle),
+      handles,
     };
   }
 
@@ -220,7 +235,7 @@ export class MemorySessionStore implements FencedSessionStore, TellingSessionSto
     const entry = this.#entries.get(handle);
     if (!entry || entry.endsAt > this.clock.now()) return entry;
     this.news.expired(handle, entry.endsAt);
-    this.#entries.delete(handle);
+    if (entry.endsAt + this.#lapsedFor <= this.clock.now()) this.#entries.delete(handle);
     return undefined;
   }
 

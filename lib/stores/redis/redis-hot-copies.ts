@@ -34,17 +34,21 @@ export interface RedisHotCopiesOptions {
   readonly maxBehind: number;
   /** Tells of all in a value that is written through; `undefined`: all of it is. */
   readonly printOf: (value: StoredValue) => string | undefined;
+  /** Milliseconds that a change in the base may take at most; so long its session is asked for there. @default 60000 */
+  readonly markFor?: number;
+  /** Milliseconds that the base keeps what it takes for ended, for what is brought late. @default hotFor */
+  readonly keptFor?: number;
   /** Milliseconds after which what a node took to bring it to the base, and did not, is taken by another. @default 10000 */
   readonly takenFor?: number;
   /** Closes the client, if it belongs to the copies. */
   readonly close?: () => Promise<void>;
 }
 
-/** Milliseconds that a change in the base may take at most; so long its session is asked for there. */
-const MARK = 60_000;
 /** Milliseconds that reading in the base may take, for what was read to be kept. */
 const LEASE = 10_000;
 const GROUP = 'base';
+/** One name for all nodes: whatever was taken, and is not done in time, is anybody's. A name for each would stay for ever. */
+const CONSUMER = 'node';
 /** Sessions that one script works on: Redis answers others in between. */
 const BATCH = 100;
 const NO_PRINT = '-'.repeat(scripts.PRINT_LENGTH);
@@ -54,7 +58,6 @@ const BOOT_PATIENCE = 1_000;
 /** Hot copies of sessions in Redis, alone, behind Sentinels or as a Cluster: what belongs to a bucket shares a slot. */
 export class RedisHotCopies implements HotCopies {
   readonly #calls: RedisCalls;
-  readonly #consumer = randomBytes(9).toString('base64url');
   /** Over when the first connection is there, or is not going to be soon. */
   #opening: Promise<unknown> | undefined;
 
@@ -88,13 +91,14 @@ export class RedisHotCopies implements HotCopies {
   }
 
   async mark(handles: readonly string[], token: string): Promise<Marked[]> {
+    const { markFor = 60_000 } = this.options;
     const parts = await Promise.all(
       batchesOf(handles).map((some) =>
         this.#run(
           scripts.MARK,
           some.flatMap((one) => this.#keys(one)),
           token,
-          MARK,
+          markFor,
         ),
       ),
     );
@@ -129,16 +133,22 @@ export class RedisHotCopies implements HotCopies {
     }: Omit<HotSave, 'ttl'> & { readonly ttl?: number | '' | undefined },
   ): Promise<SaveOutcome | 'through'> {
     const keys = [...this.#keys(handle), this.#stream(bucketOfHandle(handle))];
-    const args = [expected, value, ttl, print, handle, this.options.maxBehind];
+    const { maxBehind, hotFor, keptFor = hotFor } = this.options;
+    const args = [expected, value, ttl, print, handle, maxBehind, keptFor];
     const reply = await this.#run(scripts.SAVE_HERE, keys, ...args);
     if (typeof reply === 'string' && reply.length > 1)
       return { status: 'conflict', current: reply };
     return Number(reply) === 1 ? { status: 'saved' } : 'through';
   }
 
+  async keep(handle: string): Promise<boolean> {
+    const keys = [...this.#keys(handle).slice(0, 1), this.#stream(bucketOfHandle(handle))];
+    return Number(await this.#run(scripts.KEEP, keys, handle, this.options.maxBehind)) === 1;
+  }
+
   async take(bucket: string, count: number): Promise<BehindEntry[]> {
     const { takenFor = 10_000 } = this.options;
-    const args = [GROUP, this.#consumer, count, takenFor];
+    const args = [GROUP, CONSUMER, count, takenFor];
     const reply = await this.#run(scripts.TAKE, [this.#stream(bucket)], ...args);
     const told = reply as (string | number)[];
     return Array.from({ length: told.length / 4 }, (_, i) => {

@@ -4,11 +4,12 @@ import { script, type RedisScript } from './redis-script.js';
 /** Characters of a print. */
 export const PRINT_LENGTH = 16;
 
-// A copy is era (12) · state (1) · end of the idle window (15) · print (16) · value.
+// A copy is era (12) · state (1) · end of the idle window (15) · its end in the base (15) · print (16) · value.
 const ERA = 12;
 const STATE = ERA + 1;
 const UNTIL = STATE + 15;
-const HEAD = UNTIL + PRINT_LENGTH;
+const KNOWN = UNTIL + 15;
+const HEAD = KNOWN + PRINT_LENGTH;
 const VALUE = HEAD + 1;
 
 /**
@@ -16,7 +17,10 @@ const VALUE = HEAD + 1;
  *
  * - The era is the server's replication id. It changes with every restart and every failover: what a server has that was
  *   written in another era may be older than what was acknowledged since, and is not served.
- * - The states: 0, as in the base; 1, newer than the base; 2, perhaps newer than the base, and served to nobody.
+ * - The states: 0, as in the base; 1, newer than the base; 2, perhaps newer than the base, and served to nobody; 3, as in
+ *   the base when a change began, and served to nobody. Newer may be the value, or the idle window alone. Each copy of
+ *   state 1 or 2 is named in the stream.
+ * - The end in the base is the last that is known of: the idle window may have been moved there since.
  */
 const BASICS = `local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -31,18 +35,22 @@ local function headOf(copy)
     era = string.sub(head, 1, ${ERA}),
     state = string.sub(head, ${STATE}, ${STATE}),
     left = tonumber(string.sub(head, ${STATE + 1}, ${UNTIL})) - now,
-    print = string.sub(head, ${UNTIL + 1}, ${HEAD}),
+    known = tonumber(string.sub(head, ${UNTIL + 1}, ${KNOWN})),
+    print = string.sub(head, ${KNOWN + 1}, ${HEAD}),
     version = string.sub(head, ${VALUE}),
   }
 end
 local function valueOf(copy)
   return string.sub(redis.call('GET', copy), ${VALUE})
 end
-local function put(copy, state, value, window, print, hotFor)
+local function put(copy, state, value, window, print, hotFor, known)
   window = math.floor(tonumber(window))
   if window <= 0 then return redis.call('UNLINK', copy) end
-  local head = eraNow() .. state .. string.format('%015d', now + window) .. print
-  redis.call('SET', copy, head .. value, 'PX', math.min(window, tonumber(hotFor)))
+  local ends = string.format('%015d%015d', now + window, known or now + window)
+  redis.call('SET', copy, eraNow() .. state .. ends .. print .. value, 'PX', math.min(window, tonumber(hotFor)))
+end
+local function isBehind(head)
+  return head.state == '1' or head.state == '2'
 end
 local function doubt(copy)
   redis.call('SETRANGE', copy, ${STATE - 1}, '2')
@@ -53,7 +61,7 @@ local function spoil(marks)
 end
 local function move(copy, head, ttl)
   redis.call('SETRANGE', copy, ${STATE}, string.format('%015d', now + tonumber(ttl)))
-  if head.state ~= '0' or tonumber(ttl) < redis.call('PTTL', copy) then redis.call('PEXPIRE', copy, ttl) end
+  if isBehind(head) or tonumber(ttl) < redis.call('PTTL', copy) then redis.call('PEXPIRE', copy, ttl) end
 end`;
 
 const hot = (...parts: readonly string[]): RedisScript => script(BASICS, ...parts);
@@ -66,6 +74,7 @@ end`;
 /**
  * KEYS copy, marks, lease · ARGV ttl (empty: no touch), a new lease, how long it holds. 1, value, remaining for a hit; else
  * 0 for the new lease, 2 for another's, 3 for a mark, then the lease, and what the base may not have with what remains of it.
+ * The window is moved in any case: who is served by nobody is no less there.
  */
 export const FIND = hot(
   `local head = headOf(KEYS[1])
@@ -73,14 +82,14 @@ local marked = redis.call('EXISTS', KEYS[2]) == 1
 local era = eraNow()
 local behind, left = '', 0
 if head and head.left > 0 then
-  if not marked and head.state ~= '2' and head.era == era then
-    if ARGV[1] ~= '' then
-      move(KEYS[1], head, ARGV[1])
-      head.left = tonumber(ARGV[1])
-    end
+  if ARGV[1] ~= '' and head.era == era then
+    move(KEYS[1], head, ARGV[1])
+    head.left = tonumber(ARGV[1])
+  end
+  if not marked and head.state < '2' and head.era == era then
     return {1, valueOf(KEYS[1]), head.left}
   end
-  if head.state ~= '0' then behind, left = valueOf(KEYS[1]), head.left end
+  if isBehind(head) then behind, left = valueOf(KEYS[1]), head.left end
 end
 if marked then return {3, '', behind, left} end
 local lease = redis.call('GET', KEYS[3])
@@ -102,7 +111,7 @@ if ARGV[2] == '' then
   redis.call('UNLINK', KEYS[1])
   return 0
 end
-if head and head.state ~= '0' and string.sub(head.version, 1, 8) > string.sub(ARGV[2], 1, 8) then return 0 end
+if head and isBehind(head) and string.sub(head.version, 1, 8) > string.sub(ARGV[2], 1, 8) then return 0 end
 put(KEYS[1], '0', ARGV[2], ARGV[3], ARGV[4], ARGV[5])
 return 1`,
 );
@@ -124,10 +133,11 @@ for i = 1, #KEYS, 3 do
   local head = headOf(copy)
   local left, behind = -1, ''
   if head and head.left > 0 then
-    if head.state ~= '0' or head.era == eraNow() then left = head.left end
-    if head.state ~= '0' then behind = valueOf(copy) end
+    if isBehind(head) or head.state == '0' and head.era == eraNow() then left = head.left end
+    if isBehind(head) then behind = valueOf(copy) end
   end
-  if head and head.state == '0' then redis.call('UNLINK', copy) elseif head then doubt(copy) end
+  if head and isBehind(head) then doubt(copy)
+  elseif head then redis.call('SETRANGE', copy, ${STATE - 1}, '3') end
   reply[#reply + 1] = left
   reply[#reply + 1] = behind
 end
@@ -153,8 +163,8 @@ export const RELEASE = hot(
   local head = headOf(copy)
   if ARGV[2] == '1' then redis.call('UNLINK', copy)
   elseif alone and ARGV[3] ~= '' then put(copy, '0', ARGV[3], ARGV[4], ARGV[5], ARGV[6])
-  elseif head and head.state == '0' then redis.call('UNLINK', copy)
-  elseif head then doubt(copy) end
+  elseif head and isBehind(head) then doubt(copy)
+  elseif head then redis.call('UNLINK', copy) end
 end
 return 1`,
 );
@@ -165,7 +175,7 @@ export const DROP = hot(
   redis.call('UNLINK', KEYS[i + 2])
   spoil(KEYS[i + 1])
   local head = headOf(KEYS[i])
-  if head and (ARGV[1] == '1' or head.state == '0') then redis.call('UNLINK', KEYS[i]) elseif head then doubt(KEYS[i]) end
+  if head and (ARGV[1] == '1' or not isBehind(head)) then redis.call('UNLINK', KEYS[i]) elseif head then doubt(KEYS[i]) end
 end
 return 1`,
 );
@@ -178,26 +188,44 @@ return 1`,
 );
 
 /**
- * KEYS copy, marks, lease, stream · ARGV expected version, value, ttl (empty: keep), print, handle, how many may wait. 1 if
- * saved, 0 if only the base can decide, else the value that is there.
+ * KEYS copy, marks, lease, stream · ARGV expected version, value, ttl (empty: keep), print, handle, how many may wait, for
+ * how long the base keeps what it takes for ended. 1 if saved, 0 if only the base can decide, else the value that is there.
+ * What the base may have removed by now cannot be brought there any more.
  */
 export const SAVE_HERE: RedisScript = {
   ...hot(
     IN_TIME,
     `local head = headOf(KEYS[1])
-if not head or head.left <= 0 or head.state == '2' then return 0 end
+if not head or head.left <= 0 or head.state > '1' then return 0 end
 if redis.call('EXISTS', KEYS[2]) == 1 or head.era ~= eraNow() then return 0 end
+if head.known + tonumber(ARGV[7]) <= now then return 0 end
 if head.version == string.sub(ARGV[2], 1, ${VERSION_LENGTH}) then return 1 end
 if head.version ~= ARGV[1] then return valueOf(KEYS[1]) end
 if head.print ~= ARGV[4] then return 0 end
 if head.state == '0' and redis.call('XLEN', KEYS[4]) >= tonumber(ARGV[6]) then return 0 end
 local window = ARGV[3] ~= '' and ARGV[3] or head.left
-put(KEYS[1], '1', ARGV[2], window, ARGV[4], window)
+put(KEYS[1], '1', ARGV[2], window, ARGV[4], window, head.known)
 if head.state == '0' then redis.call('XADD', KEYS[4], '*', 'h', ARGV[5]) end
 return 1`,
   ),
   timed: true,
 };
+
+/**
+ * KEYS copy, stream · ARGV handle, how many may wait. The base could not be told of the idle window: so the copy stays as
+ * long as that, and is named in the stream. 1 if it is.
+ */
+export const KEEP = hot(
+  `local head = headOf(KEYS[1])
+if not head or head.left <= 0 or head.era ~= eraNow() then return 0 end
+if not isBehind(head) then
+  if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[2]) then return 0 end
+  redis.call('SETRANGE', KEYS[1], ${STATE - 1}, head.state == '0' and '1' or '2')
+  redis.call('XADD', KEYS[2], '*', 'h', ARGV[1])
+end
+redis.call('PEXPIRE', KEYS[1], head.left)
+return 1`,
+);
 
 /** KEYS stream · ARGV group, consumer, how many, milliseconds after which what somebody took is anybody's again. */
 export const TAKE = hot(
@@ -210,11 +238,11 @@ local function add(entries)
     if entry then
       local handle = entry[2][2]
       local head = headOf(copies .. handle)
-      local isBehind = head and head.state ~= '0' and head.left > 0
+      local isDue = head and isBehind(head) and head.left > 0
       reply[#reply + 1] = entry[1]
       reply[#reply + 1] = handle
-      reply[#reply + 1] = isBehind and valueOf(copies .. handle) or ''
-      reply[#reply + 1] = isBehind and head.left or 0
+      reply[#reply + 1] = isDue and valueOf(copies .. handle) or ''
+      reply[#reply + 1] = isDue and head.left or 0
     end
   end
 end
@@ -224,7 +252,10 @@ if new then add(new[1][2]) end
 return reply`,
 );
 
-/** KEYS stream · ARGV group, hotFor, then of each: id, handle, version that was brought, what became of it. */
+/**
+ * KEYS stream · ARGV group, hotFor, then of each: id, handle, version that was brought, what became of it. An empty stream
+ * goes: nobody has taken anything of it that is not done.
+ */
 export const DONE = hot(
   `local copies = string.sub(KEYS[1], 1, -2) .. 'c:'
 for i = 3, #ARGV, 4 do
@@ -233,16 +264,18 @@ for i = 3, #ARGV, 4 do
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
   redis.call('XDEL', KEYS[1], ARGV[i])
   local head = headOf(copy)
-  if head and head.state ~= '0' then
+  if head and isBehind(head) then
     if became == 'again' or head.version ~= version then
       redis.call('XADD', KEYS[1], '*', 'h', handle)
     elseif became == 'brought' and head.state == '1' and head.era == eraNow() then
       redis.call('SETRANGE', copy, ${STATE - 1}, '0')
+      redis.call('SETRANGE', copy, ${UNTIL}, string.format('%015d', now + head.left))
       if head.left > tonumber(ARGV[2]) then redis.call('PEXPIRE', copy, ARGV[2]) end
     else
       redis.call('UNLINK', copy)
     end
   end
 end
+if redis.call('XLEN', KEYS[1]) == 0 then redis.call('UNLINK', KEYS[1]) end
 return 1`,
 );

@@ -27,6 +27,11 @@ export class SqlCalls {
     private readonly patience: number,
   ) {}
 
+  /** Milliseconds that the slowest call may take. */
+  get slowest(): number {
+    return this.patience * LONG;
+  }
+
   /** One or more statements over one connection, each for itself. */
   run<T>(work: (db: SessionDatabase) => Promise<T>): Promise<T> {
     return this.#inTime(work, this.patience);
@@ -34,7 +39,7 @@ export class SqlCalls {
 
   /** The same for what walks tables. */
   walk<T>(work: (db: SessionDatabase) => Promise<T>): Promise<T> {
-    return this.#inTime(work, this.patience * LONG);
+    return this.#inTime(work, this.slowest);
   }
 
   /** All or nothing. */
@@ -51,7 +56,7 @@ export class SqlCalls {
       await this.#lock(db, bucket);
       return work(db);
     };
-    return this.#inTime(inTransaction(all), long ? this.patience * LONG : this.patience);
+    return this.#inTime(inTransaction(all), long ? this.slowest : this.patience);
   }
 
   async #lock(db: SessionDatabase, bucket: string): Promise<void> {

@@ -103,13 +103,34 @@ export class SqlRecords {
     value: StoredValue,
     ttl: number,
   ): Promise<boolean> {
-    const counter = sql<string>`substr(version, 1, ${sql.lit(COUNTER)})`;
     const passed = await db
       .updateTable('sessions')
       .set({ ...rowOf(value), expires: this.#end(ttl) })
       .where('handle', '=', handle)
-      .where(counter, '<', value.slice(0, COUNTER))
+      .where(counterOf(), '<', value.slice(0, COUNTER))
       .where(this.#lives())
+      .executeTakeFirst();
+    return passed.numUpdatedRows > 0n;
+  }
+
+  /** The same, whether its window is over or not; of the same value only the window is moved, never to an earlier end. */
+  async passLapsed(
+    db: SessionDatabase,
+    handle: string,
+    value: StoredValue,
+    ttl: number,
+  ): Promise<boolean> {
+    const version = versionOf(value);
+    const end = this.#end(ttl);
+    // First of all: MySQL goes from left to right, and compares with what it has just set.
+    const expires = sql<number>`case when version = ${version} and expires > ${end} then expires else ${end} end`;
+    const passed = await db
+      .updateTable('sessions')
+      .set({ expires, ...rowOf(value) })
+      .where('handle', '=', handle)
+      .where((of) =>
+        of.or([of(counterOf(), '<', value.slice(0, COUNTER)), of('version', '=', version)]),
+      )
       .executeTakeFirst();
     return passed.numUpdatedRows > 0n;
   }
@@ -207,6 +228,8 @@ export class SqlRecords {
     return sql<SqlBool>`expires > ${this.now()}`;
   }
 }
+
+const counterOf = () => sql<string>`substr(version, 1, ${sql.lit(COUNTER)})`;
 
 /** A session, or what a renewed id left, that was ended. */
 export interface Ended {

@@ -25,7 +25,7 @@ export interface SqlSessionStoreOptions {
    */
   sweepEvery?: Duration | false;
   /**
-   * How long a verb may take, waiting for a connection of the pool included. What ends all sessions of a place, walks
+   * How long a verb may take, waiting for a connection of the pool included; a day at most. What ends all sessions of a place, walks
    * tables or removes what has ended may take 15 times as long.
    *
    * @default '2s'
@@ -51,6 +51,8 @@ export interface ResolvedSqlOptions {
 const DIALECTS: readonly unknown[] = ['postgres', 'mysql', 'sqlite'] satisfies SqlDialect[];
 /** A timer of Node takes no longer one. */
 const LONGEST = 2 ** 31 - 1;
+/** A day: what takes many times as long is still within that. */
+const LONGEST_TIMEOUT = 86_400_000;
 
 /** @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) */
 export function resolveSqlOptions(options: SqlSessionStoreOptions): ResolvedSqlOptions {
@@ -70,9 +72,9 @@ export function resolveSqlOptions(options: SqlSessionStoreOptions): ResolvedSqlO
       : [
           "sweepEvery of the SQL store cannot be used: use a duration from '1s' to '24d', or false",
         ]),
-    ...(isWithin(timeout, 1)
+    ...(isWithin(timeout, 1) && timeout <= LONGEST_TIMEOUT
       ? []
-      : ["timeout of the SQL store cannot be used: use a duration such as '2s', or milliseconds"]),
+      : ["timeout of the SQL store cannot be used: use a duration such as '2s', of '1d' at most"]),
   ];
   if (problems.length > 0) throw new SessionOptionsError(problems);
   return { db, dialect: dialect as SqlDialect, table, schema, sweepEvery, timeout, clock };

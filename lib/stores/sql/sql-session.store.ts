@@ -129,8 +129,30 @@ export class SqlSessionStore implements FencedSessionStore {
     });
   }
 
-  bring(handle: string, value: StoredValue, ttl: number): Promise<boolean> {
-    return this.#calls.run((db) => this.#records.pass(db, handle, value, ttl));
+  bring(
+    handle: string,
+    value: StoredValue,
+    ttl: number,
+    { lapsed = false }: { readonly lapsed?: boolean } = {},
+  ): Promise<boolean> {
+    return this.#calls.run((db) =>
+      lapsed
+        ? this.#records.passLapsed(db, handle, value, ttl)
+        : this.#records.pass(db, handle, value, ttl),
+    );
+  }
+
+  /**
+   * Removes sessions only so many milliseconds after their idle window was over. A tiered store asks for it; a job of your
+   * own that calls {@link deleteExpired} on what is behind one has to ask as well.
+   */
+  keepLapsed(milliseconds: number): void {
+    this.#sweeper.keepLapsed(milliseconds);
+  }
+
+  /** Milliseconds after which nothing more is sent, whatever the verb. */
+  get slowestChange(): number {
+    return this.#calls.slowest;
   }
 
   touch(handle: string, ttl: number): Promise<boolean> {

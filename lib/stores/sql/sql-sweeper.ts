@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { SqlCalls } from './sql-calls.js';
 import type { Instant } from './sql-dialect.js';
 import type { SessionDatabase } from './sql-tables.js';
@@ -13,6 +14,8 @@ export class SqlSweeper {
   readonly #timer: NodeJS.Timeout | undefined;
   #running: Promise<unknown> | undefined;
   #isStopped = false;
+  /** Milliseconds. */
+  #lapsedFor = 0;
 
   /** @param every milliseconds between two rounds; `undefined`: only when it is asked to */
   constructor(
@@ -21,6 +24,11 @@ export class SqlSweeper {
     every: number | undefined,
   ) {
     if (every !== undefined) this.#timer = setInterval(() => this.#round(), every).unref();
+  }
+
+  /** What has ended is left where it is for so many milliseconds. The longest that was asked for counts. */
+  keepLapsed(milliseconds: number): void {
+    this.#lapsedFor = Math.max(this.#lapsedFor, Math.ceil(milliseconds));
   }
 
   /** Removes all that has ended, and tells how much that was. */
@@ -73,7 +81,7 @@ export class SqlSweeper {
   }
 
   #ended(db: SessionDatabase) {
-    const ended = db.selectFrom('sessions').select('handle').where('expires', '<=', this.now());
-    return ended.limit(BATCH);
+    const until = sql<number>`${this.now()} - ${sql.lit(this.#lapsedFor)}`;
+    return db.selectFrom('sessions').select('handle').where('expires', '<=', until).limit(BATCH);
   }
 }

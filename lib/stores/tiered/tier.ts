@@ -7,6 +7,8 @@ import {
 const FAILURES = 3;
 /** Milliseconds between two attempts to find out whether it answers again. */
 const PAUSE = 200;
+/** Milliseconds that an attempt may take: a backend that never says anything is asked again. */
+const PATIENCE = 2_000;
 
 /** What a tier is, and whom it tells. */
 export interface TierOptions {
@@ -72,8 +74,20 @@ export class Tier<Backend> {
         this.#probing = undefined;
         this.options.onRelief?.();
       };
-      this.options.ping().then(back, () => this.#isClosed || this.#probe());
+      this.#pinged().then(back, () => this.#isClosed || this.#probe());
     }, PAUSE).unref();
+  }
+
+  async #pinged(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(this.#unavailable('timeout')), PATIENCE).unref();
+    });
+    try {
+      await Promise.race([this.options.ping(), late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #unavailable(reason: string): SessionStoreUnavailableError {

@@ -24,6 +24,7 @@ import type {
 } from '../../core/session-store.interface.js';
 import { contentsPrint } from './contents-print.js';
 import { HotSide, isOutage, type OnHotFailure } from './hot-side.js';
+import { bringTo, IdleWindows } from './idle-windows.js';
 import { Tier } from './tier.js';
 import { WriteBehind } from './write-behind.js';
 
@@ -40,6 +41,8 @@ export interface TieredSessionStoreParts {
   readonly onHotFailure: OnHotFailure;
   /** With write-behind: how often, in milliseconds. */
   readonly flushEvery: number;
+  /** Milliseconds that the base keeps what it takes for ended, for what is brought there late. @default 0 */
+  readonly outageGrace?: number | undefined;
   readonly onTrouble: (message: string) => void;
   /** Tells of all in a value that is written through in any case; `undefined`: all of it. */
   readonly printOf?: ((value: StoredValue) => string | undefined) | undefined;
@@ -60,6 +63,7 @@ export class TieredSessionStore implements IndexedSessionStore {
   readonly #hot: Tier<HotCopies>;
   readonly #side: HotSide;
   readonly #behind: WriteBehind;
+  readonly #windows: IdleWindows;
   readonly #writesBehind: boolean;
   readonly #refills = new Map<string, Refill>();
   readonly settle: IndexedSessionStore['settle'];
@@ -73,6 +77,9 @@ export class TieredSessionStore implements IndexedSessionStore {
     // Others may still write behind, or have done so before the mode was changed.
     const lookEvery = this.#writesBehind ? LOOK_EVERY : 6 * LOOK_EVERY;
     this.#behind = new WriteBehind({ ...parts, hot: this.#hot, base: this.#base, lookEvery });
+    const kept = (handle: string) => this.#behind.wrote(handle);
+    this.#windows = new IdleWindows(this.#base, this.#hot, this.#side, kept);
+    base.keepLapsed?.(parts.outageGrace ?? 0);
     this.settle = base.settle && ((...args) => this.#base.ask(async () => base.settle?.(...args)));
   }
 
@@ -95,7 +102,9 @@ export class TieredSessionStore implements IndexedSessionStore {
     const { value, remaining } = found;
     const { touch } = options;
     if (touch === undefined) return { value, remaining };
-    return { value, remaining, moving: this.#moved(handle, touch) };
+    const moving = this.#windows.moved(handle, value, touch);
+    this.#side.beside(moving);
+    return { value, remaining, moving };
   }
 
   /** There is no copy of what was not there: nothing can be out of date. */
@@ -142,13 +151,16 @@ export class TieredSessionStore implements IndexedSessionStore {
   }
 
   async touch(handle: string, ttl: number): Promise<boolean> {
-    const isThere = await this.#base.ask((base) => base.touch(handle, ttl));
-    this.#side.beside(
-      this.#hot.ask((copies) =>
-        isThere ? copies.touch(handle, ttl) : copies.drop([handle], true),
-      ),
-    );
-    return isThere;
+    const isMoved = await this.#base
+      .ask((base) => base.touch(handle, ttl))
+      .catch((error: unknown) => {
+        if (!isOutage(error)) throw error;
+        return false;
+      });
+    if (isMoved) this.#side.beside(this.#hot.ask((copies) => copies.touch(handle, ttl)));
+    // A copy may know of a window that the base could not be told of.
+    const loaded = isMoved ? undefined : await this.load(handle, { touch: ttl });
+    return isMoved || (loaded !== undefined && (await loaded.moving) !== false);
   }
 
   /** Ended in both, or it fails. */
@@ -252,17 +264,6 @@ export class TieredSessionStore implements IndexedSessionStore {
     }
   }
 
-  /** The base's idle window is moved beside. What it does not know is served no more. */
-  #moved(handle: string, ttl: number): Promise<unknown> {
-    const moving = this.#base
-      .ask((base) => base.touch(handle, ttl))
-      .then(async (isThere) => {
-        if (!isThere) await this.#side.drop([handle]);
-      });
-    this.#side.beside(moving);
-    return moving;
-  }
-
   /** Only contents, and only where their newest value is: all else is for the base to decide. */
   async #saveHere(
     handle: string,
@@ -286,7 +287,7 @@ export class TieredSessionStore implements IndexedSessionStore {
 
   /**
    * Announced at the copies, then made in the base, then told to the copies. Fails in between: the mark stays for as long
-   * as a change may take, and the base is asked.
+   * as a change may take, and the base is asked; what the copy knew of the idle window is not forgotten.
    */
   async #writeThrough<T>(
     handle: string,
@@ -296,8 +297,12 @@ export class TieredSessionStore implements IndexedSessionStore {
     // Before anything is announced: a copy is worth more than a change that cannot be made.
     this.#base.check();
     const marked = await this.#side.announce(handle);
-    await this.#bring(handle, marked);
-    const outcome = await this.#base.ask(write);
+    const outcome = await this.#bring(handle, marked)
+      .then(() => this.#base.ask(write))
+      .catch((error: unknown) => {
+        if (marked && isOutage(error)) this.#side.beside(this.#windows.keep(handle));
+        throw error;
+      });
     if (marked) await this.#side.done([handle], marked.token, leaves(outcome, marked));
     return outcome;
   }
@@ -305,7 +310,7 @@ export class TieredSessionStore implements IndexedSessionStore {
   /** What is newer here comes first: whatever is done next is done on it. */
   async #bring(handle: string, { behind }: Pick<Marked, 'behind'> = {}): Promise<void> {
     if (!behind) return;
-    await this.#base.ask((base) => base.bring(handle, behind.value, behind.remaining));
+    await this.#base.ask((base) => bringTo(base, handle, behind));
   }
 
   async *#standing(bucket: string, place: Place): AsyncGenerator<string> {

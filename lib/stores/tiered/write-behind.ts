@@ -3,6 +3,7 @@ import type { BehindEntry, BehindOutcome, HotCopies } from '../../core/hot-copie
 import { bucketOfHandle, BUCKETS } from '../../core/session-id.js';
 import { versionOf } from '../../core/session-record.js';
 import { SessionStoreUnavailableError } from '../../core/session.errors.js';
+import { bringTo } from './idle-windows.js';
 import type { Tier } from './tier.js';
 
 /** Sessions taken at once, and of these brought at the same time. */
@@ -97,12 +98,10 @@ export class WriteBehind {
 
   async #bring({ handle, newest }: BehindEntry): Promise<BehindOutcome['became']> {
     if (!newest) return 'brought';
-    const { value, remaining } = newest;
     try {
-      if (await this.parts.base.ask((base) => base.bring(handle, value, remaining)))
-        return 'brought';
+      if (await this.parts.base.ask((base) => bringTo(base, handle, newest))) return 'brought';
       const there = await this.parts.base.ask((base) => base.load(handle));
-      if (there && versionOf(there.value) === versionOf(value)) return 'brought';
+      if (there && versionOf(there.value) === versionOf(newest.value)) return 'brought';
       return 'superseded';
     } catch (error) {
       if (error instanceof SessionStoreUnavailableError) return 'again';
