@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect } from '@jest/globals';
 import type { INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { Redis } from 'ioredis';
@@ -13,16 +13,19 @@ import {
   trialsOf,
   type RedisUnderTest,
 } from '../support/redis-under-test.js';
+import { STORE, itListed } from '../support/store-under-test.js';
 
 const TRIALS = trialsOf(200);
 const LOGINS = 50;
 const LIMIT = 3;
+/** As busy as these logins make a machine. */
+const PATIENT = { commandTimeout: 10_000 };
 const POLICIES: readonly OnLimit[] = ['reject', 'retire-oldest', 'retire-least-recently-used'];
 
 const CLUSTER = ['a Cluster of three masters', () => RedisCluster.start(3)] as const;
 const BACKENDS: readonly (readonly [string, () => Promise<RedisUnderTest>])[] =
   TOPOLOGY === 'standalone'
-    ? [['one Redis', () => startRedis()], CLUSTER]
+    ? [['one Redis', () => startRedis()], ...(STORE ? [] : [CLUSTER])]
     : [[TOPOLOGY, () => startRedis({ keyPrefixes: POLICIES })]];
 
 describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) => {
@@ -41,13 +44,19 @@ describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) 
   }, 60_000);
 
   const connect = async () => {
-    const client = await clientFor(backend, { commandTimeout: 10_000 });
+    const client = await clientFor(backend, PATIENT);
     clients.push(client);
     return client;
   };
 
+  /** What a store that connects by itself is told. */
+  const patientConnection = () => {
+    const told = backend.connection();
+    return { ...(typeof told === 'string' ? { url: told } : told), ...PATIENT };
+  };
+
   const startNode = async (onLimit: OnLimit) => {
-    const redis = await connect();
+    const redis = STORE ? patientConnection() : await connect();
     const module = SessionModule.forRoot(
       asInThisRun({ redis, keyPrefix: onLimit, maxSessions: LIMIT, onLimit }),
     );
@@ -56,7 +65,7 @@ describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) 
     return node.get(SessionService);
   };
 
-  it.each(POLICIES)(
+  itListed.each(POLICIES)(
     `${LOGINS} at once leave exactly ${LIMIT} sessions and ${LIMIT} entries: %s, ${TRIALS} trials`,
     async (onLimit) => {
       const services = [await startNode(onLimit), await startNode(onLimit)];
@@ -76,6 +85,8 @@ describe.each(BACKENDS)('parallel logins beyond the limit, over %s', (_, start) 
         const sessions = services[trial % 2]!.forPrincipal(principal);
         const listed = await sessions.list();
         expect(listed).toHaveLength(LIMIT);
+        // Where else they are kept, the list is all that can be seen of the place.
+        if (STORE) continue;
         const [{ handle } = { handle: '' }] = listed;
         const place = `{${onLimit}:${handle.slice(0, 2)}}:${principalPlace(principal)}`;
         expect((await probe.zrange(place, '0', '-1')).sort()).toEqual(

@@ -19,9 +19,7 @@ import { nextVersion, versionOf } from '../../lib/core/session-record.js';
 import { asFailure } from '../../lib/stores/file/file-failure.js';
 import { SessionFolder } from '../../lib/stores/file/session-folder.js';
 import { nameOf, newToken, stateIn, stateOf } from '../../lib/stores/file/session-state.js';
-import { until } from '../support/app.js';
-import { filesIn, sessionFilesIn, TestDirectories } from '../support/file-directory.js';
-import { SmallDisk } from '../support/small-disk.js';
+import { sessionFilesIn, TestDirectories } from '../support/file-directory.js';
 
 const HOUR = 3_600_000;
 const ttl = HOUR;
@@ -157,6 +155,10 @@ describe('a directory of sessions', () => {
     [{ directory: '/x', timeout: 0 }, /timeout.*'5s'/],
     [{ directory: '/x', sweepEvery: 0 }, /sweepEvery.*'10m', or false/],
     [{ directory: '/x', sweepEvery: 'soon' as '1s' }, /sweepEvery/],
+    // Longer than a timer of Node: it would end at once.
+    [{ directory: '/x', timeout: '30d' as const }, /timeout.*at most '24d'/],
+    [{ directory: '/x', sweepEvery: '30d' as const }, /sweepEvery.*at most '24d'/],
+    [{ directory: '/x', onTrouble: 'warn' as never }, /onTrouble/],
   ])('is refused at boot where an option is wrong: %j', (options, message) => {
     expect(() => new FileSessionStore(options)).toThrow(message);
   });
@@ -304,53 +306,6 @@ describe('what a process leaves that is ended in the middle', () => {
   });
 });
 
-describe('the sweeper', () => {
-  const DAY = 24 * HOUR;
-  const yesterday = () => Date.now() - DAY;
-
-  it('goes on where the last batch ended, and looks at no more than it was told to', async () => {
-    const { directory, store } = await opened();
-    const old = directories.open({ directory, now: yesterday });
-    await Promise.all(
-      Array.from({ length: 25 }, () => old.create(newHandle(), newValue(), { ttl })),
-    );
-    const deleted = [];
-    for (let more = true; more;) {
-      const batch = await store.deleteExpired({ limit: 10 });
-      deleted.push(batch.deleted);
-      more = batch.more;
-    }
-    expect(deleted).toEqual([10, 10, 5]);
-    expect(sessionFilesIn(directory)).toEqual([]);
-    expect(await store.deleteExpired({ limit: 10 })).toEqual({ deleted: 0, more: false });
-  });
-
-  it('works by itself, in any number of nodes, until it is closed', async () => {
-    const { directory } = await opened();
-    const old = directories.open({ directory, now: yesterday });
-    const keep = () => old.create(newHandle(), newValue(), { ttl });
-    await Promise.all(Array.from({ length: 20 }, keep));
-    const nodes = [1, 2].map(() => directories.open({ directory, sweepEvery: 10 }));
-    const areSwept = async () => (await old.count()) === 0;
-    await until('all are swept', areSwept);
-    await keep();
-    await until('it is swept, too', areSwept);
-    await Promise.all(nodes.map((one) => one.close()));
-    expect(sessionFilesIn(directory)).toEqual([]);
-  });
-
-  it('survives what makes it fail', async () => {
-    const { directory } = await opened();
-    const old = directories.open({ directory, now: yesterday });
-    await old.create(newHandle(), newValue(), { ttl });
-    directories.open({ directory, sweepEvery: 10 });
-    renameSync(directory, `${directory}.away`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    renameSync(`${directory}.away`, directory);
-    await until('it is swept', async () => (await old.count()) === 0);
-  });
-});
-
 describe('what a file system says', () => {
   it.each([
     ['ENOSPC', /disk is full.*make room/],
@@ -365,73 +320,5 @@ describe('what a file system says', () => {
     const failure = asFailure(error) as Error;
     expect(failure).toEqual(unavailable(message));
     expect(JSON.stringify(failure) + failure.message).not.toContain('/some/path');
-  });
-});
-
-const canMount = SmallDisk.isPermitted();
-if (!canMount) {
-  const skipped =
-    'mounting a tmpfs takes root, and is refused here: SKIPPED disks that are full or read-only';
-  if (process.env.CI) throw new Error(skipped);
-  console.warn(skipped);
-}
-
-(canMount ? describe : describe.skip)('a disk', () => {
-  let disk: SmallDisk | undefined;
-  afterEach(async () => {
-    await directories.remove();
-    disk?.remove();
-    disk = undefined;
-  });
-
-  async function onDisk() {
-    disk = SmallDisk.mount('2m');
-    const directory = join(disk.path, 'sessions');
-    const store = directories.open({ directory });
-    const [handle, value] = [newHandle(), newValue()];
-    await store.create(handle, value, { ttl });
-    const large = after(value, 'large'.repeat(20_000));
-    const save = () => store.save(handle, large, { expected: versionOf(value) });
-    return { disk, directory, store, handle, value, large, save };
-  }
-
-  it('that is full refuses what is new, loses nothing, and lets sessions end', async () => {
-    const { disk, directory, store, handle, value, large, save } = await onDisk();
-    const other = newHandle();
-    await store.create(other, newValue(), { ttl });
-    const files = filesIn(directory);
-    disk.fill();
-    const full = unavailable(/disk is full.*make room/);
-    await expect(save()).rejects.toEqual(full);
-    await expect(store.create(newHandle(), newValue(), { ttl })).rejects.toEqual(full);
-    await store.ping();
-    const begunAnew = directories.open({ directory });
-    expect((await begunAnew.load(handle))?.value).toBe(value);
-    expect((await store.load(handle))?.value).toBe(value);
-    expect(filesIn(directory)).toEqual(files);
-    expect(await store.delete(other)).toBeDefined();
-    expect(await store.load(other)).toBeUndefined();
-    disk.free();
-    expect(await save()).toEqual({ status: 'saved' });
-    expect((await store.load(handle))?.value).toBe(large);
-    await store.ping();
-  });
-
-  it('that is read-only refuses all changes, and can be read', async () => {
-    const { disk, directory, store, handle, value, save } = await onDisk();
-    const remount = (how: string) => execFileSync('mount', ['-o', `remount,${how}`, disk.path]);
-    remount('ro');
-    const readOnly = unavailable(/read-only.*mount it writable/);
-    await expect(save()).rejects.toEqual(readOnly);
-    await expect(store.touch(handle, ttl)).rejects.toEqual(readOnly);
-    await expect(store.load(handle, { touch: ttl })).rejects.toEqual(readOnly);
-    await expect(store.delete(handle)).rejects.toEqual(readOnly);
-    await expect(store.create(newHandle(), newValue(), { ttl })).rejects.toEqual(readOnly);
-    await expect(store.ping()).rejects.toEqual(readOnly);
-    for (const one of [store, directories.open({ directory })]) {
-      expect((await one.load(handle))?.value).toBe(value);
-    }
-    remount('rw');
-    expect(await save()).toEqual({ status: 'saved' });
   });
 });

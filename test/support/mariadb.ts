@@ -26,9 +26,13 @@ export class MariadbServer extends SqlProcess {
   }
 
   /** A pool as an application makes one. */
-  dialect(config: PoolOptions = {}): Dialect {
+  pool(config: PoolOptions = {}) {
     const where = { host: '127.0.0.1', port: this.port, user: 'root', database: DATABASE };
-    return new MysqlDialect({ pool: createPool({ ...where, ...config }) });
+    return createPool({ ...where, ...config });
+  }
+
+  dialect(config?: PoolOptions): Dialect {
+    return new MysqlDialect({ pool: this.pool(config) });
   }
 
   protected command() {

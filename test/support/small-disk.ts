@@ -3,6 +3,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+/** Files and folders that it holds at most. */
+const INODES = 2_000;
+
 /** A disk of a few megabytes that can be filled: a tmpfs. */
 export class SmallDisk {
   private constructor(readonly path: string) {}
@@ -20,7 +23,7 @@ export class SmallDisk {
   static mount(size: string): SmallDisk {
     const path = mkdtempSync(join(tmpdir(), 'session-disk-'));
     try {
-      const args = ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', path];
+      const args = ['-t', 'tmpfs', '-o', `size=${size},nr_inodes=${INODES}`, 'tmpfs', path];
       execFileSync('mount', args, { stdio: 'ignore' });
     } catch (error) {
       rmSync(path, { recursive: true });
@@ -29,13 +32,23 @@ export class SmallDisk {
     return new SmallDisk(path);
   }
 
-  /** Takes all that is left. */
+  /** Takes all that is left: not even an empty folder can be made. */
   fill(): void {
-    for (let size = 1_000_000, i = 0; size >= 1; i++) {
+    let files = readdirSync(this.path).filter((name) => name.startsWith('full-')).length;
+    const take = (size: number) =>
+      writeFileSync(join(this.path, `full-${files++}`), Buffer.alloc(size), { flush: true });
+    for (let size = 1_000_000; size >= 1;) {
       try {
-        writeFileSync(join(this.path, `full-${i}`), Buffer.alloc(size), { flush: true });
+        take(size);
       } catch {
         size = Math.floor(size / 10);
+      }
+    }
+    for (let isFull = false; !isFull;) {
+      try {
+        take(0);
+      } catch {
+        isFull = true;
       }
     }
   }

@@ -10,6 +10,7 @@ import { FileSessionStore } from 'nestjs-distributed-session/file';
 import { jwtSession } from 'nestjs-distributed-session/jwt';
 import { sqlMigration, SqlSessionStore } from 'nestjs-distributed-session/sql';
 import { tieredStore } from 'nestjs-distributed-session/tiered';
+import { SqlUnderTest, type SqlServerName } from './sql-under-test.js';
 
 type Redis = NonNullable<SessionModuleOptions['redis']>;
 type Given = SessionModuleOptions & { readonly redis: Redis };
@@ -47,9 +48,15 @@ function openDatabase(path: string): Kysely<unknown> {
   });
 }
 
+/** The server of a file of tests. */
+let sqlServer: SqlUnderTest | undefined;
+const inServer = (given: Given) => sqlServer!.storeOf(placeOf(given), given.clock);
+
 const STORES = {
   memory: () => 'memory' as const,
   sql: database,
+  postgres: inServer,
+  mariadb: inServer,
   tiered: (given: Given) =>
     tieredStore({
       base: database({ ...given, clock: undefined }),
@@ -77,6 +84,10 @@ const STORES = {
 export const STORE = process.env.STORE as keyof typeof STORES | undefined;
 if (STORE && !(STORE in STORES))
   throw new Error(`STORE is one of ${Object.keys(STORES).join(', ')}`);
+
+if (STORE === 'postgres' || STORE === 'mariadb') {
+  sqlServer = new SqlUnderTest(STORE satisfies SqlServerName);
+}
 
 /** Its sessions are with their clients. */
 export const IS_CARRIED = STORE === 'cookie' || STORE === 'jwt';

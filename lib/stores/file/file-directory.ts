@@ -13,7 +13,9 @@ import {
 } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { SessionOptionsError, SessionStoreUnavailableError } from '../../core/session.errors.js';
+import type { Deadline } from './file-deadline.js';
 import { isDone, unless } from './file-failure.js';
+import { orUnusable, Unusable } from './file-troubles.js';
 import { flushFolder, IN_USE, SessionFolder } from './session-folder.js';
 import { nameOf, newToken, valueFile, type SessionState } from './session-state.js';
 import { contentOf } from './file-content.js';
@@ -27,6 +29,11 @@ const SHARD = /^[0-9a-f]{2}$/;
 const FOLDER = /^[0-9a-f]{60}$/;
 /** A draft that is older, in milliseconds, is of somebody who was ended. */
 const ABANDONED = 3_600_000;
+/** There is no room. */
+const FULL = ['ENOSPC', 'EDQUOT'];
+
+const shardsIn = (names: readonly string[]) => names.filter((name) => SHARD.test(name)).sort();
+const foldersIn = (names: readonly string[]) => names.filter((name) => FOLDER.test(name));
 
 /** How a directory is used. */
 export interface DirectoryOptions {
@@ -81,43 +88,84 @@ export class FileDirectory {
   }
 
   /** Begins a session elsewhere, and puts it in its place whole; `false`, and nothing done, if there is something. */
-  async begin(folder: SessionFolder, value: StoredValue, state: SessionState): Promise<boolean> {
+  async begin(
+    folder: SessionFolder,
+    value: StoredValue,
+    state: SessionState,
+    deadline?: Deadline,
+  ): Promise<boolean> {
     const draft = join(this.#root, DRAFTS, newToken());
     let isPlaced = false;
     try {
       await this.#write(draft, value, state);
-      isPlaced = await this.#place(draft, folder.path);
+      isPlaced = await this.#place(draft, folder.path, deadline);
     } finally {
       if (!isPlaced) await this.#discard(draft);
     }
     return isPlaced;
   }
 
-  /** All folders there are. */
-  async *folders(): AsyncGenerator<SessionFolder> {
-    for (const first of await this.#shards(this.#root)) {
-      for (const second of await this.#shards(join(this.#root, first))) {
-        const names = (await unless(['ENOENT'], readdir(join(this.#root, first, second)))) ?? [];
-        for (const name of names) if (FOLDER.test(name)) yield this.#folder(first, second, name);
+  /** All folders there are, and those that cannot be looked into. */
+  async *folders(): AsyncGenerator<SessionFolder | Unusable> {
+    for (const first of shardsIn(await readdir(this.#root))) {
+      for (const second of await this.#inside(first, shardsIn)) {
+        if (second instanceof Unusable) yield second;
+        else yield* this.#foldersIn(first, second);
       }
     }
   }
 
-  /** Removes drafts that nobody will put in place: by the clock of the file system, and no other. */
-  async removeAbandoned(): Promise<void> {
-    const drafts = join(this.#root, DRAFTS);
-    const probe = join(drafts, newToken());
-    await mkdir(probe, { mode: 0o700 });
-    const now = (await stat(probe)).mtimeMs;
-    await rmdir(probe);
-    for (const name of await readdir(drafts)) {
-      const path = join(drafts, name);
-      const found = await unless(['ENOENT'], stat(path));
-      if (!found || now - found.mtimeMs < ABANDONED) continue;
-      // Under another name nobody can put it in place any more, half removed.
-      const claimed = join(drafts, newToken());
-      if (await isDone(['ENOENT'], rename(path, claimed))) await this.#discard(claimed);
+  /**
+   * Removes drafts that nobody will put in place: by the clock of the file system, and no other. Answers with
+   * those that cannot be removed.
+   */
+  async removeAbandoned(): Promise<Unusable[]> {
+    const now = await this.#clock();
+    if (now === undefined) return [];
+    const unusable: Unusable[] = [];
+    for (const name of await readdir(join(this.#root, DRAFTS))) {
+      const removed = await orUnusable(
+        `${DRAFTS}/${name}`,
+        this.#removeDraft(name, now - ABANDONED),
+      );
+      if (removed instanceof Unusable) unusable.push(removed);
     }
+    return unusable;
+  }
+
+  /** Milliseconds since the epoch, as the file system says; `undefined` on a disk that is full. */
+  async #clock(): Promise<number | undefined> {
+    const probe = join(this.#root, DRAFTS, newToken());
+    if (!(await isDone(FULL, mkdir(probe, { mode: 0o700 })))) return undefined;
+    const { mtimeMs } = await stat(probe);
+    await rmdir(probe);
+    return mtimeMs;
+  }
+
+  async #removeDraft(name: string, before: number): Promise<void> {
+    const drafts = join(this.#root, DRAFTS);
+    const path = join(drafts, name);
+    const found = await unless(['ENOENT'], stat(path));
+    if (!found || found.mtimeMs > before) return;
+    // Under another name nobody can put it in place any more, half removed.
+    const claimed = join(drafts, newToken());
+    if (await isDone(['ENOENT'], rename(path, claimed))) await this.#discard(claimed);
+  }
+
+  async *#foldersIn(first: string, second: string): AsyncGenerator<SessionFolder | Unusable> {
+    for (const name of await this.#inside(`${first}/${second}`, foldersIn)) {
+      yield name instanceof Unusable ? name : this.#folder(first, second, name);
+    }
+  }
+
+  /** What of some kind is in a folder of folders. */
+  async #inside(
+    name: string,
+    kind: (names: readonly string[]) => string[],
+  ): Promise<(string | Unusable)[]> {
+    const reading = unless(['ENOENT'], readdir(join(this.#root, name)));
+    const names = await orUnusable(name, reading);
+    return names instanceof Unusable ? [names] : kind(names ?? []);
   }
 
   async #write(draft: string, value: StoredValue, state: SessionState): Promise<void> {
@@ -128,8 +176,11 @@ export class FileDirectory {
     if (this.#durable) await flushFolder(draft);
   }
 
-  async #place(draft: string, path: string): Promise<boolean> {
-    const isIn = () => isDone(IN_USE, rename(draft, path));
+  async #place(draft: string, path: string, deadline?: Deadline): Promise<boolean> {
+    const isIn = async () => {
+      deadline?.check();
+      return isDone(IN_USE, rename(draft, path));
+    };
     const first = await unless(['ENOENT'], isIn());
     if (first === undefined) await this.#makeShard(dirname(path));
     const isPlaced = first ?? (await isIn());
@@ -145,11 +196,6 @@ export class FileDirectory {
     return new SessionFolder(join(this.#root, first, second, name), this.#durable);
   }
 
-  async #shards(path: string): Promise<string[]> {
-    const names = await unless(['ENOENT'], readdir(path));
-    return (names ?? []).filter((name) => SHARD.test(name)).sort();
-  }
-
   /** Never the root itself: without it, the mount is not there. */
   async #makeShard(path: string): Promise<void> {
     for (const folder of [dirname(path), path]) {
@@ -163,7 +209,7 @@ export class FileDirectory {
     await isDone(['EEXIST'], mkdir(join(this.#root, DRAFTS), { mode: 0o700 }));
     await this.#mark();
     // What is there already can be read all the same.
-    await isDone(['ENOSPC', 'EDQUOT', 'EROFS'], this.#tryOut());
+    await isDone([...FULL, 'EROFS'], this.#tryOut());
   }
 
   async #mark(): Promise<void> {

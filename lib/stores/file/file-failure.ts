@@ -31,22 +31,6 @@ export function asFailure(error: unknown): unknown {
   return new SessionStoreUnavailableError(reason, remedy, true);
 }
 
-/** Fails if it takes too long: a mount whose server is away answers nothing, for hours. */
-export async function within<T>(timeout: number | undefined, work: () => Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    if (timeout === undefined) return;
-    timer = setTimeout(() => reject(new SessionStoreUnavailableError('no answer')), timeout);
-  });
-  try {
-    return await Promise.race([work(), late]);
-  } catch (error) {
-    throw asFailure(error);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 /** What an operation answers; `undefined` if it fails in one of the given ways. */
 export async function unless<T>(
   codes: readonly string[],

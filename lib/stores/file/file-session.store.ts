@@ -1,5 +1,4 @@
 import { systemClock } from '../../core/clock.js';
-import { toMilliseconds, type Duration } from '../../core/duration.js';
 import type { Place } from '../../core/session-places.js';
 import { LIVE, versionOf } from '../../core/session-record.js';
 import type {
@@ -11,42 +10,14 @@ import type {
   SessionStore,
   StoredValue,
 } from '../../core/session-store.interface.js';
-import {
-  SessionDamagedError,
-  SessionOptionsError,
-  SessionStoreUnavailableError,
-} from '../../core/session.errors.js';
+import { SessionDamagedError, SessionStoreUnavailableError } from '../../core/session.errors.js';
+import { within, type Deadline } from './file-deadline.js';
 import { FileDirectory } from './file-directory.js';
-import { within } from './file-failure.js';
+import { checkedOptions, checkLimit, type FileStoreOptions } from './file-store.options.js';
 import { FileSweeper, type SweptBatch } from './file-sweeper.js';
+import { FileTroubles, orUnusable, Unusable } from './file-troubles.js';
 import type { Listing, SessionFolder } from './session-folder.js';
 import { newToken, stateOf, type SessionState } from './session-state.js';
-
-/** Where the sessions lie, and how they are kept. */
-export interface FileStoreOptions {
-  /** A directory for sessions alone, on a disk of this machine or on a mount that all nodes share. */
-  directory: string;
-  /**
-   * Make the directory if it is not there. `false` for a mount: while it is not mounted, requests fail
-   * instead of finding an empty directory.
-   *
-   * @default true
-   */
-  create?: boolean;
-  /** Removes sessions whose time is over so often; `false`: only {@link FileSessionStore.deleteExpired} does. @default '10m' */
-  sweepEvery?: Duration | false;
-  /**
-   * What is acknowledged survives a loss of power, too: it is on the disk (`fsync`). Costs milliseconds
-   * on each write. Without it, what was acknowledged survives the end of any process.
-   *
-   * @default false
-   */
-  durable?: boolean;
-  /** After which a call without an answer fails: a mount whose server is away. @default '5s' */
-  timeout?: Duration;
-  /** Milliseconds since the epoch. The clocks of all nodes have to agree to about a second (NTP). @default the machine's */
-  now?: () => number;
-}
 
 /** Somebody else was first so many times in a row; each time, somebody got on. */
 const TRIES = 1_000;
@@ -71,24 +42,27 @@ const TRIES = 1_000;
 export class FileSessionStore implements SessionStore {
   readonly #directory: FileDirectory;
   readonly #sweeper: FileSweeper;
+  readonly #troubles: FileTroubles;
   readonly #now: () => number;
   readonly #timeout: number;
 
   constructor(options: FileStoreOptions) {
-    const { directory, create, durable, sweepEvery, timeout } = checked(options);
+    const { directory, create, durable, sweepEvery, timeout, onTrouble } = checkedOptions(options);
     this.#now = options.now ?? (() => systemClock.now());
     this.#timeout = timeout;
     this.#directory = new FileDirectory({ directory, create, durable });
-    this.#sweeper = new FileSweeper(this.#directory, this.#now, sweepEvery);
+    this.#troubles = new FileTroubles(onTrouble);
+    this.#sweeper = new FileSweeper(this.#directory, this.#now, sweepEvery, this.#troubles);
   }
 
   load(handle: string, { touch, remaining }: LoadOptions = {}): Promise<LoadedValue | undefined> {
-    return this.#in(handle, async (folder) => {
+    return this.#in(handle, async (folder, deadline) => {
       const listing = await this.#living(folder);
       if (!listing) return undefined;
       let { state } = listing;
       if (touch !== undefined) {
         state = this.#touched(state, touch);
+        deadline.check();
         if (!(await folder.swap(listing, state))) return AGAIN;
       }
       const value = await folder.read(state);
@@ -98,7 +72,7 @@ export class FileSessionStore implements SessionStore {
   }
 
   create(handle: string, value: StoredValue, { ttl }: CreateOptions): Promise<boolean> {
-    return this.#in(handle, async (folder) => {
+    return this.#in(handle, async (folder, deadline) => {
       const listing = await folder.list();
       const state = listing?.state;
       if (state && state.endsAt > this.#now()) {
@@ -106,16 +80,17 @@ export class FileSessionStore implements SessionStore {
         const current = await folder.read(state);
         return current === undefined ? AGAIN : current === value;
       }
+      deadline.check();
       if (state && !(await folder.end(listing))) return AGAIN;
       if (listing && !state) await folder.clear(listing.names);
       const next = stateOf(value, this.#now() + ttl, newToken());
-      return (await this.#directory.begin(folder, value, next)) || AGAIN;
+      return (await this.#directory.begin(folder, value, next, deadline)) || AGAIN;
     });
   }
 
   save(handle: string, value: StoredValue, options: SaveOptions): Promise<SaveOutcome> {
     const { expected, ttl } = options;
-    return this.#in<SaveOutcome>(handle, async (folder) => {
+    return this.#in<SaveOutcome>(handle, async (folder, deadline) => {
       const listing = await this.#living(folder);
       if (!listing) return { status: 'gone' };
       const { state } = listing;
@@ -127,34 +102,43 @@ export class FileSessionStore implements SessionStore {
       const token = newToken();
       const endsAt = ttl === undefined ? state.endsAt : this.#now() + ttl;
       const next = stateOf(value, endsAt, token, state);
-      return (await this.#replaced(folder, listing, next, value)) ? { status: 'saved' } : AGAIN;
+      const isDone = await this.#replaced(folder, listing, next, value, deadline);
+      return isDone ? { status: 'saved' } : AGAIN;
     });
   }
 
   touch(handle: string, ttl: number): Promise<boolean> {
-    return this.#in(handle, async (folder) => {
+    return this.#in(handle, async (folder, deadline) => {
       const listing = await this.#living(folder);
       if (!listing) return false;
+      deadline.check();
       return (await folder.swap(listing, this.#touched(listing.state, ttl))) || AGAIN;
     });
   }
 
   delete(handle: string, _leaves?: readonly Place[]): Promise<StoredValue | undefined> {
-    return this.#in(handle, async (folder) => {
+    return this.#in(handle, async (folder, deadline) => {
       const listing = await this.#living(folder);
       if (!listing) return undefined;
       const value = await folder.read(listing.state).catch(ended);
       if (value === ENDED) return undefined;
+      deadline.check();
       return value !== undefined && (await folder.end(listing)) ? value : AGAIN;
     });
   }
 
-  /** Walks the whole directory. */
+  /** Walks the whole directory. What it cannot look into is left out, and told once by `onTrouble`. */
   async count(): Promise<number> {
     let live = 0;
     await this.#whole(async () => {
-      for await (const folder of this.#directory.folders()) {
-        const state = (await folder.list())?.state;
+      for await (const found of this.#directory.folders()) {
+        const listing =
+          found instanceof Unusable ? found : await orUnusable(found.name, found.list());
+        if (listing instanceof Unusable) {
+          this.#troubles.leftOut(listing);
+          continue;
+        }
+        const state = listing?.state;
         if (state && state.kind === LIVE && state.endsAt > this.#now()) live++;
       }
     });
@@ -163,14 +147,17 @@ export class FileSessionStore implements SessionStore {
 
   /**
    * Removes sessions whose time is over, and what crashes left behind: one batch, from where the last one
-   * ended. The sweeper calls it; beside it, any number of nodes may.
+   * ended. The sweeper calls it; beside it, any number of nodes may. What cannot be read or removed is left
+   * out, counted, and told once by `onTrouble`.
    *
-   * @param limit sessions that are looked at. @default 500
+   * @param limit sessions that are looked at, 1 or more. @default 500
+   * @throws SessionOptionsError (`SESSION_OPTIONS_INVALID`) for another limit
    *
    * @example
    * while ((await store.deleteExpired()).more);
    */
   async deleteExpired({ limit }: { limit?: number } = {}): Promise<SweptBatch> {
+    checkLimit(limit);
     let batch: SweptBatch = { deleted: 0, more: false };
     await this.#whole(async () => {
       batch = await this.#sweeper.batch(limit);
@@ -191,13 +178,14 @@ export class FileSessionStore implements SessionStore {
   /** Tries until nobody else was faster. */
   #in<T>(
     handle: string,
-    attempt: (folder: SessionFolder) => Promise<T | typeof AGAIN>,
+    attempt: (folder: SessionFolder, deadline: Deadline) => Promise<T | typeof AGAIN>,
   ): Promise<T> {
-    return within(this.#timeout, async () => {
+    return within(this.#timeout, async (deadline) => {
       await this.#directory.ready();
       const folder = this.#directory.folderOf(handle);
       for (let tries = 0; tries < TRIES; tries++) {
-        const outcome = await attempt(folder);
+        deadline.check();
+        const outcome = await attempt(folder, deadline);
         if (outcome !== AGAIN) return outcome;
       }
       throw new SessionStoreUnavailableError('too many writers of one session', undefined, true);
@@ -231,9 +219,12 @@ export class FileSessionStore implements SessionStore {
     listing: Listing,
     next: SessionState,
     value: StoredValue,
+    deadline: Deadline,
   ): Promise<boolean> {
+    deadline.check();
     try {
       if (!(await folder.write(value, next.token))) return false;
+      deadline.check();
     } catch (error) {
       await folder.takeBack(next.token);
       throw error;
@@ -257,23 +248,4 @@ interface Living extends Listing {
 function ended(error: unknown): typeof ENDED {
   if (error instanceof SessionDamagedError) return ENDED;
   throw error;
-}
-
-function checked(options: FileStoreOptions) {
-  const { directory, create = true, durable = false } = options;
-  const timeout = toMilliseconds(options.timeout ?? '5s');
-  const { sweepEvery: every = '10m' } = options;
-  const sweepEvery = every === false ? undefined : toMilliseconds(every);
-  const problems: string[] = [];
-  if (typeof directory !== 'string' || directory === '' || directory.includes('\0')) {
-    problems.push('directory of the file store is no path: give a directory for sessions alone');
-  }
-  if (timeout === undefined || timeout <= 0) {
-    problems.push("timeout of the file store is no duration: use one such as '5s'");
-  }
-  if (every !== false && (sweepEvery === undefined || sweepEvery <= 0)) {
-    problems.push("sweepEvery of the file store is no duration: use one such as '10m', or false");
-  }
-  if (problems.length > 0) throw new SessionOptionsError(problems);
-  return { directory, create, durable, sweepEvery, timeout: timeout as number };
 }

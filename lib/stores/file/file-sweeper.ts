@@ -1,10 +1,14 @@
+import { LONGEST_TIMER } from './file-store.options.js';
 import type { FileDirectory } from './file-directory.js';
+import { orUnusable, Unusable, type FileTroubles } from './file-troubles.js';
 import type { SessionFolder } from './session-folder.js';
 
 /** What one batch has done. */
 export interface SweptBatch {
   /** Sessions that were removed, their time being over. */
   readonly deleted: number;
+  /** Folders that cannot be read or removed; each is told once by `onTrouble`. Absent: none. */
+  readonly leftOut?: number;
   /** The round is not over: there are folders that it has not looked at. */
   readonly more: boolean;
 }
@@ -19,7 +23,7 @@ const SPREAD = 0.2;
  * session is removed by the very step that ends it, and only in the state in which it was seen.
  */
 export class FileSweeper {
-  #round: AsyncIterator<SessionFolder> | undefined;
+  #round: AsyncIterator<SessionFolder | Unusable> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #isClosed = false;
@@ -28,24 +32,34 @@ export class FileSweeper {
     private readonly directory: FileDirectory,
     private readonly now: () => number,
     private readonly every: number | undefined,
+    private readonly troubles: FileTroubles,
   ) {
     this.#wait();
   }
 
   /** Looks at so many folders, from where the last batch ended. */
   async batch(limit: number = BATCH): Promise<SweptBatch> {
-    if (!this.#round) await this.directory.removeAbandoned();
     const round = (this.#round ??= this.directory.folders());
     let deleted = 0;
+    const leftOut: Unusable[] = [];
+    const outcome = (more: boolean) => {
+      for (const one of leftOut) this.troubles.leftOut(one);
+      return { deleted, ...(leftOut.length > 0 && { leftOut: leftOut.length }), more };
+    };
     for (let looks = 0; looks < limit; looks++) {
-      const { value: folder, done } = await round.next();
+      const { value: found, done } = await round.next();
       if (done) {
         this.#round = undefined;
-        return { deleted, more: false };
+        // Last: on a full disk it takes the room that the others leave.
+        leftOut.push(...(await this.directory.removeAbandoned()));
+        return outcome(false);
       }
-      if (await this.#sweep(folder)) deleted++;
+      const swept =
+        found instanceof Unusable ? found : await orUnusable(found.name, this.#sweep(found));
+      if (swept instanceof Unusable) leftOut.push(swept);
+      else if (swept) deleted++;
     }
-    return { deleted, more: true };
+    return outcome(true);
   }
 
   async close(): Promise<void> {
@@ -64,18 +78,23 @@ export class FileSweeper {
   #wait(): void {
     if (this.every === undefined || this.#isClosed) return;
     const pause = this.every * (1 + SPREAD * (Math.random() - 0.5));
-    this.#timer = setTimeout(() => {
-      this.#running = this.#wholeRound();
-    }, pause);
+    this.#timer = setTimeout(
+      () => {
+        this.#running = this.#wholeRound();
+      },
+      Math.min(pause, LONGEST_TIMER),
+    );
     this.#timer.unref();
   }
 
   async #wholeRound(): Promise<void> {
     try {
       while (!this.#isClosed && (await this.batch()).more);
-    } catch {
-      // Requests meet the same trouble, and tell it; the next round begins anew.
+      this.troubles.swept();
+    } catch (error) {
+      // The next round begins anew.
       this.#round = undefined;
+      this.troubles.notSwept(error);
     }
     this.#wait();
   }

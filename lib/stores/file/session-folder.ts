@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { open, readdir, readFile, rename, rmdir, unlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import { SessionDamagedError } from '../../core/session.errors.js';
 import type { StoredValue } from '../../core/session-store.interface.js';
 import { contentOf, valueIn } from './file-content.js';
@@ -34,6 +34,11 @@ export class SessionFolder {
     readonly path: string,
     private readonly durable: boolean,
   ) {}
+
+  /** Where it is in the directory: a digest, in three parts. */
+  get name(): string {
+    return this.path.split(sep).slice(-3).join('/');
+  }
 
   /** `undefined`: there is no such folder. */
   async list(): Promise<Listing | undefined> {
