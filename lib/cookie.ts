@@ -16,7 +16,8 @@ export type {
 
 /**
  * Where it is kept what was ended: in Redis, given as the option `redis` of SessionModule takes it; `'memory'`, in
- * this process, for tests and development; or a list of your own.
+ * this process, for tests and development: other nodes do not know it, and a restart forgets it, as the log says
+ * at boot; or a list of your own.
  */
 export type RevocationOption =
   { readonly redis: string | RedisConnectionOptions | RedisClient } | 'memory' | RevocationList;
@@ -90,7 +91,13 @@ export function carriedParts(
 ) {
   const isRevocable = revocation !== undefined;
   return {
-    traits: { form, maxCookies: maxChunks, needsSecret, isRevocable },
+    traits: {
+      form,
+      maxCookies: maxChunks,
+      needsSecret,
+      isRevocable,
+      isForgetful: revocation === 'memory',
+    },
     list: isRevocable
       ? (context: CarriedContext) => openRevocations(revocation, context)
       : undefined,

@@ -24,6 +24,7 @@ import { DeviceSessions } from './http/device-sessions.js';
 import { AuthorizationTransport, HeaderTransport } from './http/header.transport.js';
 import { SessionHost } from './http/session-host.js';
 import type { SessionLaneParts } from './http/session-lane.js';
+import { describeStaleGap } from './options/near-cache.options.js';
 import {
   resolveSessionOptions,
   type ResolvedSessionOptions,
@@ -126,9 +127,10 @@ async function openCarried(
   name: string | undefined,
 ): Promise<SessionStore> {
   const { clock, cookie, codec, secrets, keyPrefix, maxBytes, bootWithoutStore } = options;
-  const { form, maxCookies, isRevocable } = store.carries;
+  const { form, maxCookies, isRevocable, isForgetful } = store.carries;
   logger.log(`Sessions are carried by their clients (${form}): ${describeLacks(store.abilities)}.`);
   if (!isRevocable) logger.warn(NOT_REVOCABLE);
+  if (isForgetful) logger.warn(FORGETFUL);
   return store.open({
     clock,
     secrets,
@@ -145,6 +147,9 @@ async function openCarried(
 
 const NOT_REVOCABLE =
   'Sessions cannot be revoked: a logout makes this browser forget its session, and no more; a copy of it that somebody else has serves until its idle window ends, and an answer that is under way brings it back. Give `revocation` to the store where that matters.';
+
+const FORGETFUL =
+  'What was ended is known to this process only (revocation: "memory"): other nodes do not refuse it, and after a restart it serves again until its time is over. Give `revocation: { redis }` where that matters.';
 
 /** Before the first session is read: what the other library keeps is asked first. */
 async function beginMigration(options: ResolvedSessionOptions): Promise<void> {
@@ -190,6 +195,11 @@ export function createManager(
   // What is in this process answers always.
   const guarded = options.store === 'memory' || isOfRequests ? seen : guard.before(seen);
   const nearCache = nearCaches.of(options, realm);
+  if (nearCache && recent) {
+    nearCache.onTold = (handle, isUnderWay) => recent.changed(handle, clock.now(), isUnderWay);
+    const gap = describeStaleGap(options.nearCache, staleFor);
+    if (gap !== undefined) logger.warn(gap);
+  }
   const cached = nearCache ? nearCache.before(guarded) : guarded;
   const { migrateFrom } = options;
   const manager = new SessionManager({

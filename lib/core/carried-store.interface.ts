@@ -17,7 +17,7 @@ export interface CarriedContext {
   readonly maxBytes: number;
   /** Characters of a token that fit into the cookies that there may be. */
   readonly capacity: number;
-  /** How long a session can live at most, in milliseconds. */
+  /** How long a session of this node can live at most, in milliseconds: one of longer timeouts ends by then. */
   readonly longestLife: (lasting: boolean) => number;
   /** Go on although the list of what was revoked does not answer. */
   readonly bootWithoutStore: boolean;
@@ -49,6 +49,8 @@ export interface CarriedTraits {
   readonly needsSecret: boolean;
   /** What was ended is refused, wherever a copy of it is. */
   readonly isRevocable: boolean;
+  /** But only by this process, and until it ends. */
+  readonly isForgetful: boolean;
 }
 
 /** A store that keeps nothing: clients carry their sessions, and requests bring them. */

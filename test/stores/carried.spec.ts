@@ -5,51 +5,11 @@ import {
   type SessionModuleOptions,
 } from 'nestjs-distributed-session';
 import { sealedCookie } from 'nestjs-distributed-session/cookie';
-import { describeSessionStore, FakeClock } from 'nestjs-distributed-session/testing';
-import { jsonSessionCodec } from '../../lib/core/json-session.codec.js';
-import { isCarried } from '../../lib/core/carried-store.interface.js';
-import type { SessionStore } from '../../lib/core/session-store.interface.js';
 import { ADAPTERS, SECRET, startApp, until, type TestApp } from '../support/app.js';
 import { Browser, CarriedAdmin, CarriedShop } from '../support/carried-app.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { startNode, STACKS } from '../sockets/gateways.js';
 import { clientFor, startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
-
-const NOBODY = {
-  describe: () => undefined,
-  traits: () => ({ address: undefined, userAgent: undefined }),
-  arrivedAt: 0,
-  isAnswered: () => false,
-};
-
-/** What a request has for a store, if it brings nothing. */
-async function carriage(clock: FakeClock, revocation?: 'memory'): Promise<SessionStore> {
-  const store = sealedCookie({ revocation });
-  if (!isCarried(store)) throw new Error('not carried');
-  const opened = await store.open({
-    clock,
-    secrets: [SECRET],
-    realm: 'test',
-    keyPrefix: 'sess',
-    codec: jsonSessionCodec,
-    maxBytes: 65_536,
-    capacity: Infinity,
-    longestLife: () => 86_400_000,
-    bootWithoutStore: false,
-    onTrouble: () => undefined,
-  });
-  return opened.receive([], NOBODY);
-}
-
-describe.each([undefined, 'memory' as const])('the store of one request, list: %s', (list) => {
-  const clock = new FakeClock();
-  describeSessionStore('Carriage', {
-    runner: { describe, it },
-    create: () => carriage(clock, list),
-    advance: (milliseconds) => clock.advance(milliseconds),
-    toggles: { count: false, indexes: false, news: false },
-  });
-});
 
 describe.each(ADAPTERS)('what was revoked, in Redis, on %s', (adapter) => {
   let redis: RedisUnderTest;
@@ -155,7 +115,8 @@ describe.each(ADAPTERS)('what was revoked, in Redis, on %s', (adapter) => {
     for (const [key, life] of lives) {
       expect(key).toMatch(/^\{sess:[0-9a-f]{2}\}:[rv]:/);
       expect(life).toBeGreaterThan(3_500_000);
-      expect(life).toBeLessThanOrEqual(30 * 86_400_000);
+      // And somewhat longer: clocks may be apart.
+      expect(life).toBeLessThanOrEqual(30 * 86_400_000 + 300_000);
     }
   });
 

@@ -10,6 +10,7 @@ import {
 } from 'nestjs-distributed-session';
 import { sealedCookie, type SealedCookieOptions } from 'nestjs-distributed-session/cookie';
 import { FakeClock } from 'nestjs-distributed-session/testing';
+import { MemoryRevocations } from '../../lib/stores/carried/memory-revocations.js';
 import { ADAPTERS, Latch, SECRET, startApp, type TestApp } from '../support/app.js';
 import {
   Browser,
@@ -577,9 +578,17 @@ describe.each(ADAPTERS)('a sealed cookie on %s', (adapter) => {
     });
   });
 
-  it('says with a list, too, what nobody can do who has no store, and does not warn', async () => {
+  it('warns at boot of a list that only this process has, and of no other', async () => {
     const app = await start();
-    expect(app.logger.texts('warn')).toEqual([]);
+    expect(app.logger.texts('warn')).toEqual([
+      expect.stringContaining('What was ended is known to this process only'),
+    ]);
+    const own = await start({}, { revocation: new MemoryRevocations(clock) });
+    expect(own.logger.texts('warn')).toEqual([]);
+  });
+
+  it('says with a list, too, what nobody can do who has no store', async () => {
+    const app = await start();
     const service = app.app.get(SessionService);
     const store = app.app.get<SessionStore>(SESSION_STORE);
     const browser = browse(app);

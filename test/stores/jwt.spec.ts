@@ -280,6 +280,20 @@ describe.each(ADAPTERS)('sessions in a JWT on %s', (adapter) => {
       expect(await statusFor(app, next)).toBe(401);
     });
 
+    it('beside the right one, of which they pretend to be, and do it no harm', async () => {
+      const { app, token } = await withKey();
+      const wrong = `${token.slice(0, -6)}AAAAAA`;
+      for (const [one, other] of [
+        [wrong, token],
+        [token, wrong],
+      ]) {
+        const headers = { cookie: `${NAME}=${one}; ${NAME}=${other}` };
+        expect((await browse(app).get('/private', { headers })).status).toBe(200);
+      }
+      const headers = { cookie: `${NAME}=${wrong}; ${NAME}=${wrong}` };
+      expect((await browse(app).get('/private', { headers })).status).toBe(401);
+    });
+
     it('if two of different sessions come', async () => {
       const { app, token } = await withKey();
       const other = browse(app);

@@ -1,5 +1,9 @@
+import { decodeJwt } from 'jose';
 import assert from 'node:assert/strict';
-import { NEAR_CACHE } from './app.js';
+import { Keyring } from '../../lib/security/keyring.js';
+import { SealedForm } from '../../lib/stores/carried/sealed.form.js';
+import { NEAR_CACHE, SECRET } from './app.js';
+import { STORE } from './store-under-test.js';
 
 const ID = '[\\w-]{44}';
 /** The newest version that its client has seen, by which a node knows that its copy is older. */
@@ -10,8 +14,19 @@ export const TOKEN = new RegExp(`^${ID}${SEEN}$`);
 /** The same, where it has one. */
 export const SIGNED_TOKEN = new RegExp(`^${ID}${SEEN}\\.[\\w-]{43}$`);
 
-/** The id that a token has in front. */
-export const idIn = (token: string): string => token.slice(0, 44);
+/** The id that a token has in front, or in it. */
+export const idIn = (token: string): string => CARRIED[STORE ?? '']?.(token) ?? token.slice(0, 44);
+
+/** How a run reads it whose clients carry their sessions, under the usual secret and name. */
+const CARRIED: Readonly<Record<string, (token: string) => string | undefined>> = {
+  cookie: (token) => SEALED.read(token)?.id,
+  jwt: (token) => (token.startsWith('ey') ? decodeJwt(token).jti : undefined),
+};
+const SEALED = new SealedForm(new Keyring([SECRET]), {
+  realm: '__Host-session ',
+  compressAbove: 1_024,
+  mostBytes: 131_072,
+});
 
 /**
  * What an answer tells of the token after a write that changes nothing about the id: nothing or, where nodes keep

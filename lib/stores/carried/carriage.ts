@@ -12,18 +12,18 @@ import type {
   StoredValue,
 } from '../../core/session-store.interface.js';
 import type { StoreAbilities } from '../../core/store-abilities.js';
-import {
-  SessionStoreCannotError,
-  SessionTooLargeError,
-  SessionUnavailableError,
-} from '../../core/session.errors.js';
+import { SessionStoreCannotError, SessionTooLargeError } from '../../core/session.errors.js';
 import {
   isBeginning,
+  latestEndOf,
+  lifeOfNote,
   placesAround,
+  toldEndOf,
   type BroughtToken,
   type CarriedForm,
   type KnownEpochs,
 } from './carried-content.js';
+import { mustTake, notMoved, takesAny, type Recipient } from './handing-out.js';
 import { largestParts } from './largest-parts.js';
 
 /** What is noted of a handle whose session was ended. Of a renewed one it is the pointer to where it went. */
@@ -39,11 +39,9 @@ export interface CarriageParts {
 }
 
 /** What came with a request, and what may be done with it. */
-export interface Brought {
+export interface Brought extends Recipient {
   readonly token: BroughtToken | undefined;
   readonly refused: RejectionReason | undefined;
-  /** The client cannot be handed anything: why, and what to do instead. */
-  readonly takesNothing: string | undefined;
 }
 
 interface Entry {
@@ -95,19 +93,22 @@ export class Carriage implements SessionCarriage {
     const pointer = entry.asks && (await this.#revoked(handle, entry));
     if (pointer === true) return undefined;
     if (pointer) return { value: pointer };
-    if (options.touch !== undefined) entry.until = this.#now + options.touch;
-    if (options.touch !== undefined || stale) await this.#handOutAgain(handle, entry);
-    if (!options.remaining) return { value: entry.value };
-    return { value: entry.value, remaining: entry.until - this.#now };
+    const { touch } = options;
+    if (touch !== undefined && !takesAny(this.brought))
+      return { ...this.#told(entry, options), moving: notMoved() };
+    if (touch !== undefined) entry.until = this.#untilOf(handle, entry.value, touch);
+    if (touch !== undefined || stale) await this.#handOutAgain(handle, entry);
+    return this.#told(entry, options);
   }
 
   async create(handle: string, value: StoredValue, { ttl }: CreateOptions): Promise<boolean> {
-    this.#mustBeTaken();
+    mustTake(this.brought);
     const before = this.#live(handle);
     if (before) return before.value === value;
     const epochs = await this.#epochsFor(handle, value);
-    const entry = { value, until: this.#now + ttl, epochs, asks: false };
+    const entry = { value, until: this.#untilOf(handle, value, ttl), epochs, asks: false };
     const token = await this.#tokenFor(handle, entry);
+    mustTake(this.brought);
     const meanwhile = this.#live(handle);
     if (meanwhile) return meanwhile.value === value;
     this.#put(handle, entry, token);
@@ -117,13 +118,14 @@ export class Carriage implements SessionCarriage {
   async save(handle: string, value: StoredValue, options: SaveOptions): Promise<SaveOutcome> {
     const { expected, ttl } = options;
     await this.#unpack();
+    mustTake(this.brought);
     if (kindOf(value) !== LIVE) return this.#leave(handle, value, options);
-    this.#mustBeTaken();
     const before = this.#judge(handle, value, expected);
     if ('status' in before) return before;
-    const until = ttl === undefined ? before.until : this.#now + ttl;
+    const until = ttl === undefined ? before.until : this.#untilOf(handle, value, ttl);
     const entry = { ...before, value, until };
     const token = await this.#tokenFor(handle, entry);
+    mustTake(this.brought);
     const meanwhile = this.#judge(handle, value, expected);
     if ('status' in meanwhile) return meanwhile;
     this.#put(handle, entry, token);
@@ -133,17 +135,19 @@ export class Carriage implements SessionCarriage {
   async touch(handle: string, ttl: number): Promise<boolean> {
     await this.#unpack();
     const entry = this.#live(handle);
-    if (!entry) return false;
-    entry.until = this.#now + ttl;
+    if (!entry || !takesAny(this.brought)) return false;
+    entry.until = this.#untilOf(handle, entry.value, ttl);
     await this.#handOutAgain(handle, entry);
     return true;
   }
 
+  /** @throws SessionStoreCannotError if the client cannot be told any more, and there is no list to tell */
   async delete(handle: string): Promise<StoredValue | undefined> {
     await this.#unpack();
     const entry = this.#live(handle);
+    if (entry && !this.parts.list) mustTake(this.brought);
     this.#drop(handle);
-    const noted = await this.#note(handle, ENDED);
+    const noted = await this.#note(handle, ENDED, entry?.value);
     // It goes on under another id: that one is to end.
     return noted === undefined || noted === ENDED ? entry?.value : noted;
   }
@@ -165,8 +169,10 @@ export class Carriage implements SessionCarriage {
     this.#token = undefined;
     if (!opened) this.#onRejected?.('malformed');
     if (!opened || opened === 'expired') return false;
-    const { id, value, until, epochs, stale } = opened;
-    this.#entries.set(handleOf(id), { value, until, epochs, asks: true });
+    const { id, value, epochs, stale } = opened;
+    const handle = handleOf(id);
+    const until = Math.min(opened.until, this.#endOf(handle, value));
+    this.#entries.set(handle, { value, until, epochs, asks: true });
     return stale;
   }
 
@@ -210,9 +216,13 @@ export class Carriage implements SessionCarriage {
   ): Promise<SaveOutcome> {
     const before = this.#judge(handle, pointer, expected);
     if ('status' in before) return before;
-    await this.#note(handle, pointer);
+    const noted = await this.#note(handle, pointer, before.value);
     this.#drop(handle);
-    return { status: 'saved' };
+    if (noted === undefined || noted === pointer) return { status: 'saved' };
+    // Another request was first: what that has noted stays.
+    await this.#note(handle, noted, before.value);
+    const ledOn = this.#ledOn(handle, before, noted);
+    return ledOn === true ? { status: 'gone' } : { status: 'conflict', current: ledOn };
   }
 
   /** What a write finds, or what becomes of it. */
@@ -257,14 +267,31 @@ export class Carriage implements SessionCarriage {
     this.#tokens.delete(handle);
   }
 
-  async #note(handle: string, entry: string): Promise<string | undefined> {
-    const { list, context } = this.parts;
-    return list?.note(handle, entry, context.longestLife(isLasting(handle)));
+  /** @param value what may be in the hands of others: it may live longer than sessions of this node */
+  async #note(handle: string, entry: string, value = ''): Promise<string | undefined> {
+    const longest = Math.max(this.#longestLifeOf(handle), toldEndOf(value) - this.#now);
+    return this.parts.list?.note(handle, entry, lifeOfNote(longest));
+  }
+
+  #longestLifeOf(handle: string): number {
+    return this.parts.context.longestLife(isLasting(handle));
+  }
+
+  #endOf(handle: string, value: StoredValue): number {
+    return latestEndOf(value, this.#longestLifeOf(handle));
+  }
+
+  #untilOf(handle: string, value: StoredValue, ttl: number): number {
+    return Math.min(this.#now + ttl, this.#endOf(handle, value));
+  }
+
+  #told({ value, until }: Entry, { remaining }: LoadOptions): LoadedValue {
+    return remaining ? { value, remaining: until - this.#now } : { value };
   }
 
   /** Nobody has changed it: if the limit was lowered since, what the client has will do. */
   async #handOutAgain(handle: string, entry: Entry): Promise<void> {
-    if (this.brought.takesNothing !== undefined) return;
+    if (!takesAny(this.brought)) return;
     try {
       const token = await this.#tokenFor(handle, entry);
       if (token !== undefined) this.#tokens.set(handle, token);
@@ -283,11 +310,6 @@ export class Carriage implements SessionCarriage {
     if (token.length <= context.capacity) return token;
     const largest = largestParts(value, context.codec);
     throw new SessionTooLargeError(token.length, context.capacity, largest, REMEDY);
-  }
-
-  #mustBeTaken(): void {
-    const { takesNothing } = this.brought;
-    if (takesNothing !== undefined) throw new SessionUnavailableError(takesNothing);
   }
 
   get #now(): number {

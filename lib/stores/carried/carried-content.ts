@@ -83,6 +83,29 @@ export function placesAround(handle: string, value: StoredValue): PlaceInBucket[
   return places;
 }
 
+/**
+ * When a session ends at the latest, in milliseconds since the epoch: as it was told when it began, and not later
+ * than one that had begun at the same moment under the timeouts of this node. So nothing outlives what is noted
+ * of it, also if it was handed out under longer timeouts.
+ *
+ * @param longest how long a session can live on this node, in milliseconds
+ */
+export function latestEndOf(value: StoredValue, longest: number): number {
+  const head = headOf(value);
+  if (!head) return Infinity;
+  const { absoluteEnd, createdAt, identity } = head;
+  return Math.min(absoluteEnd, (identity?.authenticatedAt || createdAt) + longest);
+}
+
+/** When it was told to end when it began: until then another node may take it for alive. */
+export const toldEndOf = (value: StoredValue): number => headOf(value)?.absoluteEnd ?? 0;
+
+/** Milliseconds by which clocks of nodes may be apart, and what is under way may come late. */
+const APART = 300_000;
+
+/** For how long to note that a session was ended which could live for so long, both in milliseconds. */
+export const lifeOfNote = (longest: number): number => longest + APART;
+
 /** Whether a new value comes of a login, or of nothing: else its seed is that of the session before. */
 export const isBeginning = (value: StoredValue): boolean => headOf(value)?.seed === undefined;
 

@@ -7,7 +7,6 @@ import {
 } from '../../core/carried-store.interface.js';
 import type { RequestingClient } from '../../core/session-binding.js';
 import type { RevocationList } from '../../core/revocation-list.interface.js';
-import { isLasting } from '../../core/session-id.js';
 import { ACTING, type Place } from '../../core/session-places.js';
 import { encodeLive, nextVersion } from '../../core/session-record.js';
 import type {
@@ -22,7 +21,7 @@ import type {
 import type { StoreAbilities } from '../../core/store-abilities.js';
 import { SessionStoreCannotError } from '../../core/session.errors.js';
 import { Carriage, ENDED, NOT_COUNTED, type Brought } from './carriage.js';
-import type { BroughtToken, CarriedForm } from './carried-content.js';
+import { lifeOfNote, type BroughtToken, type CarriedForm } from './carried-content.js';
 
 /** How sessions come to be carried. */
 export interface CarriedSessionsParts {
@@ -62,12 +61,12 @@ export class CarriedSessions implements CarriedSessionStore, IndexedSessionStore
     return opened;
   }
 
-  receive(tokens: readonly string[], { takesNoId }: RequestingClient): Carriage {
+  receive(tokens: readonly string[], { takesNoId, isAnswered }: RequestingClient): Carriage {
     const { form } = this.#ready;
     const brought = chosen(tokens, form);
     return new Carriage(
       { ...this.#ready, abilities: this.abilities },
-      { ...brought, takesNothing: takesNoId },
+      { ...brought, takesNothing: takesNoId, isAnswered },
     );
   }
 
@@ -89,20 +88,19 @@ export class CarriedSessions implements CarriedSessionStore, IndexedSessionStore
 
   /** Whether there is such a session nobody knows: from now on there is none. Where it went is told. */
   async delete(handle: string): Promise<StoredValue | undefined> {
-    const { list, context } = this.#ready;
+    const { list } = this.#ready;
     if (!list) return refuse(NOT_REVOCABLE);
-    const noted = await list.note(handle, ENDED, context.longestLife(isLasting(handle)));
+    const noted = await list.note(handle, ENDED, this.#lifeOfNote);
     return noted === ENDED ? undefined : (noted ?? SOMEBODY);
   }
 
   /** By another epoch of the place; how many there were nobody knows. */
   async endIn(bucket: string, place: Place, except?: string): Promise<EndedInPlace> {
-    const { list, context } = this.#ready;
+    const { list } = this.#ready;
     if (!list) return refuse(NOT_REVOCABLE);
     const epoch = randomBytes(6).toString('base64url');
     const text = except === undefined ? epoch : `${epoch} ${except}`;
-    const longest = Math.max(context.longestLife(false), context.longestLife(true));
-    await list.begin({ bucket, place }, text, longest);
+    await list.begin({ bucket, place }, text, this.#lifeOfNote);
     return { ended: 0, pointers: [] };
   }
 
@@ -140,6 +138,12 @@ export class CarriedSessions implements CarriedSessionStore, IndexedSessionStore
     await this.#opened?.list?.close?.();
   }
 
+  /** Who ends what they have not seen cannot know how long it was told to live: as long as any. */
+  get #lifeOfNote(): number {
+    const { longestLife } = this.#ready.context;
+    return lifeOfNote(Math.max(longestLife(false), longestLife(true)));
+  }
+
   get #ready(): Opened {
     if (this.#opened) return this.#opened;
     throw new SessionStoreCannotError(
@@ -164,7 +168,7 @@ const abilitiesOf = ({ isRevocable }: CarriedTraits): StoreAbilities => ({
 });
 
 /** Of several tokens only those of a single session may prove right; which of two was meant is not guessed. */
-function chosen(tokens: readonly string[], form: CarriedForm): Omit<Brought, 'takesNothing'> {
+function chosen(tokens: readonly string[], form: CarriedForm): Pick<Brought, 'token' | 'refused'> {
   if (tokens.length === 0) return { token: undefined, refused: undefined };
   if (tokens.length > MOST_TOKENS) return { token: undefined, refused: 'ambiguous' };
   let token: BroughtToken | undefined;
@@ -172,10 +176,19 @@ function chosen(tokens: readonly string[], form: CarriedForm): Omit<Brought, 'ta
     const read = form.read(text);
     if (!read) continue;
     if (token && token.id !== read.id) return { token: undefined, refused: 'ambiguous' };
-    token ??= read;
+    token = token ? either(token, read) : read;
   }
   return { token, refused: token ? undefined : 'malformed' };
 }
+
+/** Two that say to be of one session: that which proves right. Some forms cannot tell before they are opened. */
+const either = (one: BroughtToken, other: BroughtToken): BroughtToken => ({
+  id: one.id,
+  open: async (now) => {
+    const opened = await one.open(now);
+    return opened && opened !== 'expired' ? opened : ((await other.open(now)) ?? opened);
+  },
+});
 
 /** What is told of a session that nobody has seen: it was none of these that have ended. */
 const SOMEBODY = encodeLive(nextVersion(), { createdAt: 0, absoluteEnd: 0, savedAt: 0 }, '', '{}');
