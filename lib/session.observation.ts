@@ -41,7 +41,11 @@ export class Observation implements OnModuleInit, BeforeApplicationShutdown {
   }
 
   /** The same for sessions of a name. */
-  begin({ observer }: ResolvedSessionOptions, sessions: ObservedSessions, name?: string): void {
+  begin(
+    { observer, migrateFrom }: ResolvedSessionOptions,
+    sessions: ObservedSessions,
+    name?: string,
+  ): void {
     const { manager, guard } = sessions;
     if (name !== undefined) this.#named.set(name, sessions);
     const end = observer?.watch(
@@ -50,6 +54,7 @@ export class Observation implements OnModuleInit, BeforeApplicationShutdown {
         nearCache: () => manager.nearCache(),
         isCutOff: () => guard.isCutOff,
         expiry: () => this.work.expiryOf(name),
+        migration: () => migrateFrom?.figures,
       },
       name,
     );

@@ -1,5 +1,6 @@
 import type { Clock } from './clock.js';
 import type { LiveSession } from './live-session.js';
+import type { MigrationFigures } from './migration-figures.js';
 import type { SessionCodec } from './session-codec.interface.js';
 import type { TransportRequest, TransportResponse } from './session-id-transport.interface.js';
 import type { SessionManager } from './session-manager.js';
@@ -26,6 +27,8 @@ export interface MigrationParts {
 
 /** Sessions that another library began, and how they go on here. */
 export interface SessionMigration {
+  /** What was done on this node since it started; for metrics. */
+  readonly figures: MigrationFigures;
   /** Opens what it needs, once, before the first request. */
   begin(parts: MigrationParts): Promise<void>;
   /** The same store; what ends there ends in the other library as well. */

@@ -1,3 +1,4 @@
+import type { MigrationFigures } from './migration-figures.js';
 import type { NearCacheFigures } from './near-cache-figures.js';
 import type { OutageCounters } from './outage-counters.js';
 import type { RejectionReason } from './rejection.js';
@@ -35,6 +36,8 @@ export interface SessionFigures {
   isCutOff(): boolean;
   /** `undefined` without `events`, and on all nodes but the one that looks for sessions that are over. */
   expiry(): ExpiryFigures | undefined;
+  /** `undefined` without `migrateFrom`, and for sessions of a name. */
+  migration(): MigrationFigures | undefined;
 }
 
 /**

@@ -9,6 +9,8 @@ export interface KeyFacts {
   /** There are more. */
   readonly isPart: boolean;
   readonly records: number;
+  /** Keys of another type than sessions have there. */
+  readonly foreign: number;
   readonly withoutEnd: number;
   readonly large: number;
   readonly largest: number;
@@ -32,6 +34,7 @@ export async function keysOf(
     looked: 0,
     isPart: false,
     records: 0,
+    foreign: 0,
     withoutEnd: 0,
     large: 0,
     largest: 0,
@@ -52,13 +55,15 @@ async function count(
   facts: { -readonly [K in keyof KeyFacts]: KeyFacts[K] },
 ): Promise<void> {
   if (one.kind === 'place') {
-    const { entries, dead } = await lookIn(one, prefix, OF_A_PLACE);
-    facts.entries += entries;
-    facts.dead += dead;
+    const place = await lookIn(one, prefix, OF_A_PLACE);
+    if (!place) facts.foreign++;
+    facts.entries += place?.entries ?? 0;
+    facts.dead += place?.dead ?? 0;
   }
   if (one.kind !== 'record') return;
   const look = await lookAt(one);
   if (!look) return;
+  if (look.isForeign) return void facts.foreign++;
   facts.records++;
   if (look.remaining === -1) facts.withoutEnd++;
   const bytes = look.bytes ?? 0;
@@ -72,9 +77,19 @@ const DEAD_FEW = 100;
 
 /** What grows, or will not go. */
 export function checkKeys(facts: KeyFacts): Finding[] {
-  const { records, withoutEnd, large, largest, entries, dead, isPart, looked } = facts;
+  const { records, withoutEnd, large, largest, entries, dead, isPart, looked, foreign } = facts;
   const of = isPart ? ` (of ${looked} keys that were looked at)` : '';
   const findings: Finding[] = [];
+  if (foreign > 0) {
+    findings.push({
+      code: 'FOREIGN_KEYS',
+      severity: 'error',
+      seen: `${foreign} keys that are named as those of sessions hold something else${of}`,
+      why: 'commands about such a session or principal are refused (WRONGTYPE): its requests answer 503',
+      remedy:
+        'find out who writes under this prefix, and give one of both another one (option keyPrefix); UNLINK these keys: records ({…}:s:…) are strings, and places ({…}:p:… and others) sorted sets, so SCAN … MATCH … TYPE hash and the like tell them',
+    });
+  }
   if (withoutEnd > 0) {
     findings.push({
       code: 'NO_EXPIRY',

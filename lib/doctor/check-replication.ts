@@ -31,14 +31,24 @@ export async function replicationOf(node: RedisClient): Promise<ReplicationFacts
   let wanted: number | undefined;
   for (;;) {
     const info = fieldsIn(await node.info('replication').catch(() => ''));
-    wanted ??= Number(info.master_repl_offset ?? 0);
-    const replicas = replicasIn(info, wanted);
-    if (replicas.every((one) => !isLate(one)) || performance.now() > until) {
-      return { where: whereIs(node), replicas };
-    }
+    wanted ??= offsetIn(info);
+    const replication = { where: whereIs(node), replicas: replicasIn(info, wanted) };
+    if (!hasLate(replication) || performance.now() > until) return replication;
     await delay(STEP);
   }
 }
+
+/** What a master tells of its replicas, without waiting for them. */
+export const replicationIn = (
+  where: string,
+  info: Readonly<Record<string, string>>,
+): ReplicationFacts => ({ where, replicas: replicasIn(info, offsetIn(info)) });
+
+/** Replicas have yet to confirm something: which is usual for a second. */
+export const hasLate = ({ replicas }: ReplicationFacts): boolean => replicas.some(isLate);
+
+const offsetIn = (info: Readonly<Record<string, string>>): number =>
+  Number(info.master_repl_offset ?? 0);
 
 function replicasIn(info: Readonly<Record<string, string>>, wanted: number): ReplicaFacts[] {
   const lines = Object.entries(info).filter(([name]) => /^slave\d+$/.test(name));
@@ -53,14 +63,26 @@ function replicasIn(info: Readonly<Record<string, string>>, wanted: number): Rep
 const isLate = ({ state, behind, silentFor }: ReplicaFacts): boolean =>
   state !== 'online' || behind > 0 || silentFor > USUAL;
 
-/** What is wrong with the replicas of masters, where so many are to confirm. */
+/** It is, even if nobody has waited for it. */
+const isSilent = ({ state, silentFor }: ReplicaFacts): boolean =>
+  state !== 'online' || silentFor * 1_000 > PATIENCE;
+
+/**
+ * What is wrong with the replicas of masters, where so many are to confirm.
+ *
+ * @param waited they had time to confirm what their master had; without it only those count that are silent
+ */
 export function checkReplication(
   masters: readonly ReplicationFacts[],
-  { durability = 0 }: { readonly durability?: number } = {},
+  {
+    durability = 0,
+    waited = true,
+  }: { readonly durability?: number; readonly waited?: boolean } = {},
 ): Finding[] {
   const most = Math.max(...masters.map(({ replicas }) => replicas.length));
+  const isLagging = waited ? isLate : isSilent;
   return masters.flatMap((master) => [
-    ...master.replicas.filter(isLate).map((one) => lag(master, one)),
+    ...master.replicas.filter(isLagging).map((one) => lag(master, one)),
     ...tooFew(master, durability, most),
   ]);
 }

@@ -8,13 +8,16 @@ export interface RightsFacts {
   readonly where: string;
   /** `undefined`: the server does not say, so it is the one who asks. */
   readonly user: string | undefined;
-  readonly missing: readonly MissingRight[];
+  /** `'nobody'`: there is no such user; `'untold'`: Redis does not say what another one may do. */
+  readonly missing: readonly MissingRight[] | 'nobody' | 'untold';
 }
 
 export interface MissingRight {
   readonly name: string;
   /** The command itself, or the key or channel that it is about. */
   readonly kind: 'command' | 'key' | 'channel';
+  /** The rule that allows that channel. */
+  readonly channel?: string | undefined;
 }
 
 /**
@@ -30,31 +33,34 @@ export async function rightsOf(
   const where = whereIs(node);
   const whoami = () => ask(node, 'ACL', 'WHOAMI').then(String);
   const user = named ?? (await whoami().catch(() => undefined));
-  const asked = user === undefined ? undefined : await dryRun(node, user, needed);
-  if (asked) return { where, user, missing: asked };
-  if (named !== undefined)
-    return { where, user, missing: [{ name: 'acl|dryrun', kind: 'command' }] };
+  const asked = user === undefined ? 'untold' : await dryRun(node, user, needed);
+  // Who asks can try it; whether somebody else is there, and may, only Redis can say.
+  if (asked !== 'untold' || named !== undefined) return { where, user, missing: asked };
   return { where, user, missing: await tryOut(client, needed) };
 }
 
-/** `undefined` where the server cannot say, or not to this user. */
+const NO_SUCH_USER = /^(ERR )?User .* not found/i;
+/** Of a server, about a command that it is asked about. */
+const NO_SUCH_COMMAND = /^(ERR )?Command .* not found/i;
+
 async function dryRun(
   node: RedisClient,
   user: string,
   needed: readonly NeededRight[],
-): Promise<MissingRight[] | undefined> {
+): Promise<RightsFacts['missing']> {
   const missing: MissingRight[] = [];
-  for (const { name, command } of needed) {
+  for (const right of needed) {
     let reply: unknown;
     try {
-      reply = await ask(node, 'ACL', 'DRYRUN', user, ...command);
+      reply = await ask(node, 'ACL', 'DRYRUN', user, ...right.command);
     } catch (error) {
+      const { message } = error as Error;
+      if (NO_SUCH_USER.test(message)) return 'nobody';
       // A server that does not know the command needs no right to it.
-      if (/not found|unknown command/i.test((error as Error).message) && missing.length > 0)
-        continue;
-      return undefined;
+      if (NO_SUCH_COMMAND.test(message)) continue;
+      return 'untold';
     }
-    if (String(reply) !== 'OK') missing.push({ name, kind: kindOfRefusal(String(reply)) });
+    if (String(reply) !== 'OK') missing.push(refusedAs(right, String(reply)));
   }
   return missing;
 }
@@ -64,14 +70,14 @@ async function tryOut(
   needed: readonly NeededRight[],
 ): Promise<MissingRight[]> {
   const missing: MissingRight[] = [];
-  for (const { name, command, onlyAsked } of needed) {
-    if (onlyAsked) continue;
-    const [word = '', ...args] = command;
+  for (const right of needed) {
+    if (right.onlyAsked) continue;
+    const [word = '', ...args] = right.command;
     const refusal = await ask(client, word, ...args).then(
       () => undefined,
       (error: Error) => (error.message.startsWith('NOPERM') ? error.message : undefined),
     );
-    if (refusal !== undefined) missing.push({ name, kind: kindOfRefusal(refusal) });
+    if (refusal !== undefined) missing.push(refusedAs(right, refusal));
   }
   await cleanUp(client, needed);
   return missing;
@@ -88,6 +94,12 @@ async function cleanUp(client: RedisClient, needed: readonly NeededRight[]): Pro
   }
 }
 
+const refusedAs = ({ name, channel }: NeededRight, refusal: string): MissingRight => ({
+  name,
+  kind: kindOfRefusal(refusal),
+  channel,
+});
+
 function kindOfRefusal(text: string): MissingRight['kind'] {
   if (/channel/i.test(text)) return 'channel';
   return /\bkeys?\b/i.test(text) ? 'key' : 'command';
@@ -95,15 +107,19 @@ function kindOfRefusal(text: string): MissingRight['kind'] {
 
 /** What is missing, and the rule that grants it. */
 export function checkRights({ where, user, missing }: RightsFacts, prefix: string): Finding[] {
-  if (missing.length === 0) return [];
   const who = user ?? '<user>';
-  if (missing[0]?.name === 'acl|dryrun') return [CANNOT_ASK(where, who)];
+  if (missing === 'nobody') return [NO_USER(where, who)];
+  if (missing === 'untold') return [CANNOT_ASK(where, who)];
+  if (missing.length === 0) return [];
   const has = (kind: MissingRight['kind']) => missing.some((one) => one.kind === kind);
   const commands = missing.filter(({ kind }) => kind === 'command').map(({ name }) => name);
+  const isChannel = ({ kind }: MissingRight) => kind === 'channel';
   const rules = [
     ...(has('key') ? [`'~{${prefix}:*'`] : []),
-    ...(has('channel') ? channelRules(prefix, missing) : []),
-    ...new Set(commands.map((name) => `+${name}`)),
+    ...channelsOf(missing.filter(isChannel)),
+    ...commands.map((name) => `+${name}`),
+    // A command is refused before its channel is looked at: that may be missing as well.
+    ...channelsOf(missing.filter((one) => !isChannel(one))),
   ];
   const what = [
     ...new Set(
@@ -116,18 +132,21 @@ export function checkRights({ where, user, missing }: RightsFacts, prefix: strin
       severity: 'error',
       seen: `${where}: user ${who} may not ${what.join(', ')}`,
       why: 'what needs it is refused (NOPERM): requests answer 503, events or near caches stay silent',
-      remedy: `ACL SETUSER ${who} ${rules.join(' ')} (and ACL SAVE, or the same in redis.conf)`,
+      remedy: `ACL SETUSER ${who} ${[...new Set(rules)].join(' ')} (and ACL SAVE, or the same in redis.conf)`,
     },
   ];
 }
 
-function channelRules(prefix: string, missing: readonly MissingRight[]): string[] {
-  const names = missing.filter(({ kind }) => kind === 'channel').map(({ name }) => name);
-  const rules = names.map((name) =>
-    /^s(pub|sub)/.test(name) && name !== 'subscribe' ? `'&{${prefix}:*'` : `'&${prefix}:events'`,
-  );
-  return [...new Set(rules)];
-}
+const channelsOf = (missing: readonly MissingRight[]): string[] =>
+  missing.flatMap(({ channel }) => (channel === undefined ? [] : [`'${channel}'`]));
+
+const NO_USER = (where: string, user: string): Finding => ({
+  code: 'USER_UNKNOWN',
+  severity: 'error',
+  seen: `${where} has no user ${user}`,
+  why: 'an application that logs in as this user is refused (WRONGPASS): every request answers 503',
+  remedy: `check the name (ACL USERS tells all of them), or make that user as in docs/stores.md: ACL SETUSER ${user} …`,
+});
 
 const CANNOT_ASK = (where: string, user: string): Finding => ({
   code: 'RIGHTS_UNKNOWN',

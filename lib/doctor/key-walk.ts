@@ -1,6 +1,7 @@
 import { LIVE } from '../core/session-record.js';
 import { VERSION_LENGTH } from '../core/session-store.interface.js';
 import type { RedisClient } from '../stores/redis/redis-client.js';
+import { isOtherType, RecentKeys } from '../stores/redis/recent-keys.js';
 import { RedisKeys } from '../stores/redis/redis-keys.js';
 import { ask, mastersOf } from './server-facts.js';
 
@@ -28,7 +29,7 @@ export async function sizeOf(client: RedisClient): Promise<number> {
 
 /**
  * All keys with a prefix, page by page, with SCAN on each master; never KEYS. Redis may tell one twice: it is
- * given once.
+ * given once, as far as {@link RecentKeys} remembers it.
  *
  * @param onPage told how many keys, of whatever kind, were passed by
  */
@@ -39,13 +40,12 @@ export async function* walkKeys(
 ): AsyncGenerator<WalkedKey[]> {
   const glob = prefix.replace(/[\\*?[\]^-]/g, '\\$&');
   for (const node of mastersOf(client)) {
-    const seen = new Set<string>();
+    const recent = new RecentKeys();
     let cursor = '0';
     do {
       const [next, keys] = await node.scan(cursor, 'MATCH', `{${glob}:??}:*`, 'COUNT', PAGE);
       onPage(PAGE);
-      const fresh = keys.filter((key) => !seen.has(key));
-      fresh.forEach((key) => seen.add(key));
+      const fresh = keys.filter((key) => recent.add(key));
       if (fresh.length > 0) yield fresh.map((key) => walked(node, key, prefix));
       cursor = String(next);
     } while (cursor !== '0');
@@ -69,6 +69,8 @@ function kindOf(rest: string): KeyKind {
 /** What a record takes, and whether it is a session. */
 export interface RecordLook {
   readonly isLive: boolean;
+  /** It is no record at all: of another type than records are. */
+  readonly isForeign: boolean;
   /** Bytes with all that Redis needs for it; `undefined`: not told to this user. */
   readonly bytes: number | undefined;
   /** Milliseconds that it still has; -1: for ever. */
@@ -78,24 +80,34 @@ export interface RecordLook {
 /** `undefined`: it is gone by now. */
 export async function lookAt({ node, key }: WalkedKey): Promise<RecordLook | undefined> {
   const [kind, remaining, bytes] = await Promise.all([
-    node.getrange(key, VERSION_LENGTH, VERSION_LENGTH),
+    ofItsType(node.getrange(key, VERSION_LENGTH, VERSION_LENGTH)),
     ask(node, 'PTTL', key).then(Number),
     ask(node, 'MEMORY', 'USAGE', key).then(
       (count) => (count === null ? undefined : Number(count)),
       () => undefined,
     ),
   ]);
-  return remaining === -2 ? undefined : { isLive: kind === LIVE, bytes, remaining };
+  if (remaining === -2) return undefined;
+  return { isLive: kind === LIVE, isForeign: kind === undefined, bytes, remaining };
 }
 
-/** How many entries a place has, and how many of them lead nowhere; of long ones the oldest only. */
+/** `undefined` for a key of another type: somebody else has written it. */
+async function ofItsType<T>(reply: Promise<T>): Promise<T | undefined> {
+  return reply.catch((error: Error) => {
+    if (isOtherType(error)) return undefined;
+    throw error;
+  });
+}
+
+/** How many entries a place has, and how many of them lead nowhere; of long ones the oldest only. `undefined`: it is no place. */
 export async function lookIn(
   { node, key, bucket }: WalkedKey,
   prefix: string,
   most: number,
-): Promise<{ readonly entries: number; readonly dead: number }> {
+): Promise<{ readonly entries: number; readonly dead: number } | undefined> {
   const keys = new RedisKeys(prefix);
-  const handles = (await ask(node, 'ZRANGE', key, 0, most - 1)) as string[];
+  const handles = (await ofItsType(ask(node, 'ZRANGE', key, 0, most - 1))) as string[] | undefined;
+  if (!handles) return undefined;
   const there = await Promise.all(
     handles.map(async (handle) =>
       Number(await ask(node, 'EXISTS', recordKey(keys, bucket, handle))),

@@ -14,6 +14,8 @@ export interface NeededRight {
   /** As `ACL SETUSER` takes it, without `+`. */
   readonly name: string;
   readonly command: readonly string[];
+  /** The rule that allows the channel that it is about, as `ACL SETUSER` takes it. */
+  readonly channel?: string;
   /** Cannot be tried on a connection that is used for something else. */
   readonly onlyAsked?: true;
 }
@@ -34,7 +36,7 @@ export function neededRights(prefix: string, wanted: RightsWanted): NeededRight[
     { name: 'ping', command: ['PING'] },
     { name: 'info', command: ['INFO', 'server'] },
     { name: 'time', command: ['TIME'] },
-    ...(wanted.events ? ofEvents(keys, at, wanted.inCluster) : []),
+    ...(wanted.events ? ofEvents(prefix, at, wanted.inCluster) : []),
     ...(wanted.nearCache ? OF_NEAR_CACHE : []),
     ...(wanted.durability ? [{ name: 'wait', command: ['WAIT', '0', '1'] }] : []),
     ...(wanted.inCluster ? IN_CLUSTER : []),
@@ -85,9 +87,10 @@ function ofPlaces(key: string): NeededRight[] {
   ];
 }
 
-function ofEvents(keys: RedisKeys, at: (kind: string) => string, inCluster: boolean) {
-  const channel = keys.channel;
-  const sharded = keys.told(BUCKETS[0] as string);
+function ofEvents(prefix: string, at: (kind: string) => string, inCluster: boolean) {
+  const keys = new RedisKeys(prefix);
+  const ofAll = { word: keys.channel, channel: `&${keys.channel}` };
+  const ofBucket = { word: keys.told(BUCKETS[0] as string), channel: `&{${prefix}:*` };
   const alone: NeededRight[] = [
     right('hset none none', at('hash')),
     right('hget none', at('hash')),
@@ -95,21 +98,30 @@ function ofEvents(keys: RedisKeys, at: (kind: string) => string, inCluster: bool
     { name: 'xadd', command: ['XADD', at('stream'), 'MAXLEN', '0', '*', 'none', ''] },
     { name: 'xrange', command: ['XRANGE', at('stream'), '-', '+', 'COUNT', '1'] },
     // To nobody: the channel is right, and an empty text says nothing.
-    { name: 'publish', command: ['PUBLISH', channel, ''] },
-    { name: 'subscribe', command: ['SUBSCRIBE', channel], onlyAsked: true },
+    aboutChannel('publish', ofAll, ''),
+    { ...aboutChannel('subscribe', ofAll), onlyAsked: true },
   ];
   if (!inCluster) return alone;
   return [
     ...alone,
-    { name: 'spublish', command: ['SPUBLISH', sharded, ''], onlyAsked: true as const },
-    { name: 'ssubscribe', command: ['SSUBSCRIBE', sharded], onlyAsked: true as const },
+    { ...aboutChannel('spublish', ofBucket, ''), onlyAsked: true as const },
+    { ...aboutChannel('ssubscribe', ofBucket), onlyAsked: true as const },
   ];
 }
+
+/** @param to the channel, and the rule that allows it */
+const aboutChannel = (
+  name: string,
+  { word, channel }: { readonly word: string; readonly channel: string },
+  ...args: string[]
+): NeededRight => ({ name, command: [name.toUpperCase(), word, ...args], channel });
+
+const INVALIDATIONS = { word: '__redis__:invalidate', channel: '&__redis__:invalidate' };
 
 const OF_NEAR_CACHE: readonly NeededRight[] = [
   { name: 'client|id', command: ['CLIENT', 'ID'] },
   { name: 'client|tracking', command: ['CLIENT', 'TRACKING', 'OFF'] },
-  { name: 'subscribe', command: ['SUBSCRIBE', '__redis__:invalidate'], onlyAsked: true },
+  { ...aboutChannel('subscribe', INVALIDATIONS), onlyAsked: true },
 ];
 
 const IN_CLUSTER: readonly NeededRight[] = [

@@ -1,6 +1,10 @@
 import { systemClock } from '../core/clock.js';
 import { checkClocks } from '../doctor/check-clocks.js';
-import { checkReplication, replicationOf } from '../doctor/check-replication.js';
+import {
+  checkReplication,
+  replicationIn,
+  type ReplicationFacts,
+} from '../doctor/check-replication.js';
 import { checkServer } from '../doctor/check-server.js';
 import type { Finding } from '../doctor/finding.js';
 import { factsOf, type ServerFacts } from '../doctor/server-facts.js';
@@ -18,14 +22,20 @@ export interface RedisHealth {
   readonly findings: readonly Finding[];
 }
 
-/** Asks all servers that take writes. */
-export async function lookAt(masters: readonly RedisClient[]): Promise<RedisHealth> {
+/** What was seen at once. */
+export interface RedisLook {
+  readonly health: RedisHealth;
+  readonly replication: readonly ReplicationFacts[];
+}
+
+/** Asks all servers that take writes; waits for no replica. */
+export async function lookAt(masters: readonly RedisClient[]): Promise<RedisLook> {
   const now = () => systemClock.now();
   const servers = await Promise.all(masters.map((node) => factsOf(node, now)));
-  const replication = await Promise.all(masters.map((node) => replicationOf(node)));
+  const replication = servers.map(({ where, info }) => replicationIn(where, info));
   const replicas = replication.flatMap((one) => one.replicas);
   const skews = servers.map(({ clock }) => (clock ? Math.abs(clock.ahead) - clock.within : 0));
-  return {
+  const health: RedisHealth = {
     evictionPolicy: alike(servers.map(({ info }) => info.maxmemory_policy ?? 'unknown')),
     persistence: alike(servers.map(persistenceOf)),
     replicas: replicas.length,
@@ -34,9 +44,10 @@ export async function lookAt(masters: readonly RedisClient[]): Promise<RedisHeal
     findings: [
       ...servers.flatMap(checkServer),
       ...checkClocks(servers),
-      ...checkReplication(replication),
+      ...checkReplication(replication, { waited: false }),
     ],
   };
+  return { health, replication };
 }
 
 function persistenceOf({ info, save }: ServerFacts): RedisHealth['persistence'] {

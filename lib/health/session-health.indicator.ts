@@ -1,17 +1,17 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
-import { setTimeout as delay } from 'node:timers/promises';
 import { SessionError } from '../core/session.errors.js';
 import type { SessionStore } from '../core/session-store.interface.js';
 import { isError } from '../doctor/finding.js';
 import { SESSION_STORE } from '../session.constants.js';
 import { SessionService } from '../session.service.js';
 import { RedisSessionStore } from '../stores/redis/redis-session.store.js';
-import { lookAt, type RedisHealth } from './redis-health.js';
+import { RedisLooks, type Told } from './redis-looks.js';
+import { within } from './within.js';
 
 /** What a check of the health of sessions goes by. */
 export interface SessionHealthOptions {
-  /** Milliseconds within which the store has to answer. @default 1000 */
+  /** Milliseconds within which the store has to answer; with what it is asked about itself, no check takes longer. @default 1000 */
   readonly timeout?: number;
   /** Milliseconds for which what was seen of Redis's settings and replicas is told again: to look costs some commands. @default 30000 */
   readonly lookEvery?: number;
@@ -33,13 +33,16 @@ export interface SessionHealthOptions {
  */
 @Injectable()
 export class SessionHealthIndicator {
-  #seen: { readonly at: number; readonly health: Promise<RedisHealth | undefined> } | undefined;
+  readonly #looks: RedisLooks | undefined;
 
   constructor(
     @Inject(HealthIndicatorService) private readonly indicators: HealthIndicatorService,
     @Inject(SessionService) private readonly sessions: SessionService,
-    @Inject(SESSION_STORE) private readonly store: SessionStore,
-  ) {}
+    @Inject(SESSION_STORE) store: SessionStore,
+  ) {
+    this.#looks =
+      store instanceof RedisSessionStore ? new RedisLooks(() => store.masters) : undefined;
+  }
 
   async isHealthy<Key extends string>(
     key: Key,
@@ -54,41 +57,19 @@ export class SessionHealthIndicator {
       const code = error instanceof SessionError ? error.code : 'SESSION_STORE_UNAVAILABLE';
       return indicator.down({ code }) as HealthIndicatorResult<Key>;
     }
-    const latency = Math.round((performance.now() - asked) * 100) / 100;
-    const redis = await within(timeout, this.#look(lookEvery)).catch(() => undefined);
-    const { findings = [], ...facts } = redis ?? {};
-    const codes = findings.map(({ code }) => code);
+    const took = performance.now() - asked;
+    const latency = Math.round(took * 100) / 100;
+    const told = (await this.#looks?.tell(lookEvery, timeout - took)) ?? NOTHING;
+    const { findings: _, ...facts } = told.health ?? {};
+    const codes = [...new Set(told.findings.map(({ code }) => code))];
     const data = { latency, ...facts, ...(codes.length > 0 && { findings: codes }) };
     // terminus 11 knows up and down only, and sessions can be read.
-    const isDegraded = findings.some(isError) && typeof indicator.degraded === 'function';
+    const isDegraded = told.findings.some(isError) && typeof indicator.degraded === 'function';
     return (
       isDegraded ? indicator.degraded(data) : indicator.up(data)
     ) as HealthIndicatorResult<Key>;
   }
-
-  /** Once, for all who ask meanwhile. */
-  #look(every: number): Promise<RedisHealth | undefined> {
-    const now = performance.now();
-    if (!this.#seen || now - this.#seen.at > every) {
-      const health =
-        this.store instanceof RedisSessionStore
-          ? lookAt(this.store.masters).catch(() => undefined)
-          : Promise.resolve(undefined);
-      this.#seen = { at: now, health };
-    }
-    return this.#seen.health;
-  }
 }
 
-async function within<T>(milliseconds: number, answer: Promise<T>): Promise<T> {
-  const late = new AbortController();
-  const timeout = delay(milliseconds, undefined, { signal: late.signal, ref: false }).then(() => {
-    throw new Error('late');
-  });
-  try {
-    return await Promise.race([answer, timeout]);
-  } finally {
-    late.abort();
-    timeout.catch(() => undefined);
-  }
-}
+/** Of a store that is not Redis. */
+const NOTHING: Told = { health: undefined, findings: [] };

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.js';
 import type { SessionCodec } from '../core/session-codec.interface.js';
+import type { MigrationFigures } from '../core/migration-figures.js';
 import type { SessionManager } from '../core/session-manager.js';
 import type { SessionStore } from '../core/session-store.interface.js';
 import type { SessionState } from '../core/session-state.js';
@@ -17,7 +18,6 @@ import {
 } from './legacy-record.js';
 import type { LegacyRedis } from './legacy-redis.js';
 import { countIn, principalOf } from './legacy-state.js';
-import type { MigrationFigures } from './migration-figures.js';
 import type { RecentTouches } from './recent-touches.js';
 
 /** What bonds have in common. */

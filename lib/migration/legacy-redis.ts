@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { RecentKeys } from '../stores/redis/recent-keys.js';
 import { RedisCalls } from '../stores/redis/redis-calls.js';
 import type { RedisClient } from '../stores/redis/redis-client.js';
 import { script } from '../stores/redis/redis-script.js';
@@ -124,17 +125,18 @@ export class LegacyRedis {
   }
 
   async #countOf(prefix: string): Promise<number> {
-    const found = new Set<string>();
+    let count = 0;
     const pattern = `${`${this.#calls.prefix}${prefix}`.replace(/[\\*?[\]]/g, '\\$&')}*`;
     for (const node of this.#calls.masters) {
+      const recent = new RecentKeys();
       for (let cursor = '0', more = true; more; more = cursor !== '0') {
         const page = node.scan(cursor, 'MATCH', pattern, 'COUNT', 1_000);
         const [next, keys] = await this.#calls.bounded(page);
-        for (const key of keys) found.add(key);
+        count += keys.filter((key) => recent.add(key)).length;
         cursor = String(next);
       }
     }
-    return found.size;
+    return count;
   }
 
   // None of these begins as the records do: the other library must not find them among its own.

@@ -1,6 +1,7 @@
 import type { Cluster, Redis } from 'ioredis';
-import { toMilliseconds, type Duration } from '../core/duration.js';
+import { toMilliseconds } from '../core/duration.js';
 import { LiveSession } from '../core/live-session.js';
+import type { MigrationFigures } from '../core/migration-figures.js';
 import type { TransportRequest } from '../core/session-id-transport.interface.js';
 import type { SessionManager } from '../core/session-manager.js';
 import type {
@@ -16,42 +17,16 @@ import {
   isRedisClient,
   toUnavailable,
   type RedisClient,
-  type RedisConnectionOptions,
 } from '../stores/redis/redis-client.js';
 import { endingWith } from './ending-with.js';
 import { LegacyBond, type BondParts } from './legacy-bond.js';
 import { LegacyCookies, type LegacyCookieOptions, type LegacyFormat } from './legacy-cookies.js';
 import { LegacyMapping } from './legacy-mapping.js';
-import type { Attributes, MappedSession, SessionToUnmap } from './legacy-record.js';
 import { LegacyRedis } from './legacy-redis.js';
 import { LegacyVisit, type VisitParts } from './legacy-visit.js';
-import { newFigures, type MigrationFigures } from './migration-figures.js';
+import { newFigures } from './migration-figures.js';
+import { problemsOf, type MigrationOptions } from './migration-options.js';
 import { RecentTouches } from './recent-touches.js';
-
-/** Where the sessions of the other library are, and how they are to be understood. */
-export interface MigrationOptions {
-  /** Secrets that the other library signs its cookies with: the first signs, all verify. */
-  secrets: string | readonly string[];
-  /**
-   * `'both'`: nodes of both libraries serve the same sessions side by side, and whichever is left at the end
-   * has them all. `'forward'`: no node of the other library is left; what is converted is gone there.
-   *
-   * @default 'both'
-   */
-  mode?: 'both' | 'forward';
-  /** Redis with the records: as the option `redis` of `SessionModule`. @default the same */
-  redis?: string | RedisConnectionOptions | RedisClient;
-  /** First part of the keys, as the store of the other library has it. @default 'sess:' */
-  prefix?: string;
-  /** The cookie of the other library: its name, or all that it is told of it. */
-  cookie?: string | LegacyCookieOptions;
-  /** How long records live without `maxAge`, as the store of the other library has it. @default '24h' */
-  ttl?: Duration;
-  /** Whose session it is, and what is in it. Must only compute. @default whom passport has logged in; all attributes */
-  map?: (legacy: Attributes) => MappedSession;
-  /** The way back, for `mode: 'both'`. Must only compute. @default all attributes, and passport is told who it is */
-  unmap?: (session: SessionToUnmap) => Attributes;
-}
 
 /** What is left to do. */
 export interface MigrationRemainder {
@@ -122,18 +97,18 @@ export class LegacySessions implements SessionMigration {
     private readonly format: LegacyFormat,
     private readonly options: MigrationOptions,
   ) {
+    const problems = problemsOf(options);
+    if (problems.length > 0) throw new SessionOptionsError(problems);
     const { secrets, mode = 'both', prefix = 'sess:', ttl = '24h', cookie = {} } = options;
     this.#secrets = [secrets].flat();
     this.#both = mode === 'both';
     this.#prefix = prefix;
     this.#ttl = toMilliseconds(ttl) as number;
     this.#cookie = typeof cookie === 'string' ? { name: cookie } : cookie;
-    const problems = problemsOf(options, this.#secrets);
-    if (problems.length > 0) throw new SessionOptionsError(problems);
     this.#mapping = new LegacyMapping(options, this.#both);
   }
 
-  /** What was done on this node since it started; for metrics. */
+  /** What was done on this node since it started; `openTelemetry` makes metrics of it. */
   get figures(): MigrationFigures {
     return { ...this.#figures };
   }
@@ -296,19 +271,4 @@ function notBegun(): never {
   throw new SessionUnavailableError(
     'This migration is given to no application: make it the option "migrateFrom" of SessionModule.forRoot.',
   );
-}
-
-function problemsOf({ mode, prefix }: MigrationOptions, secrets: readonly unknown[]): string[] {
-  const problems: string[] = [];
-  const isSecret = (one: unknown) => typeof one === 'string' && one !== '';
-  if (secrets.length === 0 || !secrets.every(isSecret)) {
-    problems.push('migrateFrom.secrets: give the secrets that the other library signs with');
-  }
-  if (mode !== undefined && mode !== 'both' && mode !== 'forward') {
-    problems.push("migrateFrom.mode: use 'both' or 'forward'");
-  }
-  if (prefix === '') {
-    problems.push('migrateFrom.prefix is empty: records could not be told from other keys');
-  }
-  return problems;
 }

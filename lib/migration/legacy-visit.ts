@@ -13,7 +13,7 @@ import type { LegacyBond } from './legacy-bond.js';
 import { changesBetween, type Attributes, type LegacyRecord } from './legacy-record.js';
 import { principalOf } from './legacy-state.js';
 import type { LegacyRedis } from './legacy-redis.js';
-import type { MigrationFigures } from './migration-figures.js';
+import type { MigrationFigures } from '../core/migration-figures.js';
 import type { LegacyMapping } from './legacy-mapping.js';
 import { convert, idFrom, type ConversionParts, type Origin } from './session-conversion.js';
 

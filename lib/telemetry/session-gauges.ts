@@ -72,6 +72,12 @@ const FIGURES: readonly Figure[] = [
     read: (figures) => figures.expiry()?.sessions,
   },
   {
+    name: 'session.principals',
+    description:
+      'Principals who have a session that is alive, counted or estimated once a minute by that node',
+    read: (figures) => figures.expiry()?.principals,
+  },
+  {
     name: 'session.sweep.lag',
     description: 'How long a session had been over before that was noticed, at most',
     unit: 's',
@@ -123,6 +129,42 @@ const FIGURES: readonly Figure[] = [
     name: 'session.near_cache.live',
     description: 'What is read is kept: it will be told of when it changes',
     read: (figures) => asNumber(figures.nearCache()?.live),
+  },
+  {
+    name: 'session.migration.converted',
+    description: 'Sessions that were made from one of the other library',
+    grows: true,
+    read: (figures) => figures.migration()?.converted,
+  },
+  {
+    name: 'session.migration.joined',
+    description: 'Requests that came with a session while somebody else had just converted it',
+    grows: true,
+    read: (figures) => figures.migration()?.joined,
+  },
+  {
+    name: 'session.migration.adopted',
+    description: 'Times that what the other library had written was taken over',
+    grows: true,
+    read: (figures) => figures.migration()?.adopted,
+  },
+  {
+    name: 'session.migration.written',
+    description: 'Records that were written for the other library',
+    grows: true,
+    read: (figures) => figures.migration()?.written,
+  },
+  {
+    name: 'session.migration.ended_there',
+    description: 'Sessions that ended because they had ended in the other library',
+    grows: true,
+    read: (figures) => figures.migration()?.endedThere,
+  },
+  {
+    name: 'session.migration.unknown',
+    description: 'Requests whose session the other library did not know any more',
+    grows: true,
+    read: (figures) => figures.migration()?.unknown,
   },
 ];
 

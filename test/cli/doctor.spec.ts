@@ -152,6 +152,26 @@ describe('doctor', () => {
       expect(JSON.stringify(large.json)).not.toMatch(/xxxx|private|user-1/);
     });
 
+    it.each<[what: string, pattern: string, write: (key: string) => Promise<unknown>]>([
+      ['a hash where a record was', '{sess:*}:s:*', (key) => admin.hset(key, 'note', 'private')],
+      ['a string where a place was', '{sess:*}:p:*', (key) => admin.set(key, 'private')],
+    ])('finds %s, and so do others who walk', async (_, pattern, write) => {
+      const [key] = await admin.keys(pattern);
+      await admin.del(key!);
+      await write(key!);
+      const found = await doctor(redis.url);
+      expect(found.json.findings).toMatchObject([{ code: 'FOREIGN_KEYS', severity: 'error' }]);
+      expect(found.json.findings[0]?.seen).toMatch(/^1 keys /);
+      expect(found.code).toBe(1);
+      expect(JSON.stringify(found.json)).not.toMatch(/private|user-\d/);
+      const stats = await runJson<{ sessions: number }>(['stats', '--redis', redis.url]);
+      const sessionsLeft = pattern.includes(':s:') ? 19 : 20;
+      expect(stats.json.sessions).toBe(sessionsLeft);
+      expect(await sessions.count()).toBe(sessionsLeft);
+      await admin.unlink(key!);
+      expect(codes(await doctor(redis.url))).toEqual([]);
+    });
+
     it('looks at no more keys than it is told', async () => {
       const [record] = await admin.keys('{sess:*}:s:*');
       await admin.persist(record!);
@@ -278,7 +298,28 @@ describe('doctor', () => {
       await without('-getdel');
       expect(codes(await doctor(url))).toEqual([]);
       expect(codes(await doctor(url, ['--user', 'shop']))).toEqual(['RIGHT_MISSING']);
-      expect(codes(await doctor(url, ['--user', 'nobody']))).toEqual(['RIGHTS_UNKNOWN']);
+      const typo = await doctor(url, ['--user', 'shpo']);
+      expect(typo.json.findings).toMatchObject([{ code: 'USER_UNKNOWN', severity: 'error' }]);
+      expect(typo.json.findings[0]?.seen).toMatch(/has no user shpo$/);
+      expect(typo.code).toBe(1);
+      // Where Redis does not say what others may do, it says nothing of whether they are there either.
+      await without('-acl|dryrun');
+      expect(codes(await doctor(redis.url, ['--user', 'shpo']))).toEqual(['RIGHTS_UNKNOWN']);
+    });
+
+    it.each<[what: string, rules: string[]]>([
+      ['the channel of a near cache', ['resetchannels', '&sess:events']],
+      ['the channel of events', ['resetchannels', '&__redis__:invalidate']],
+      ['both channels', ['resetchannels']],
+      ['a command and its channels', ['resetchannels', '-subscribe', '-publish']],
+      ['keys, a command and a channel', ['resetkeys', 'resetchannels', '&sess:events', '-get']],
+    ])('gives a remedy that is all it takes where %s is missing', async (_, rules) => {
+      await admin.call('ACL', 'SETUSER', user.username, ...rules);
+      const { json } = await doctor(redis.url, [...everything, '--keys', '0']);
+      expect(json.findings.map(({ code }) => code)).toEqual(['RIGHT_MISSING']);
+      const [, command = ''] = /^ACL (SETUSER .*) \(and ACL SAVE/.exec(json.findings[0]!.remedy)!;
+      await admin.call('ACL', ...command.replaceAll("'", '').split(' '));
+      expect(codes(await doctor(redis.url, everything))).toEqual([]);
     });
   });
 

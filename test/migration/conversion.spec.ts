@@ -233,9 +233,34 @@ describe('options', () => {
     [{ secrets: 'a', mode: 'back' as 'both' }, /mode/],
     [{ secrets: 'a', prefix: '' }, /prefix/],
     [{ secrets: 'a', map: () => ({}) }, /unmap/],
+    [{ secrets: 'a', unmap: {} as never }, /unmap: use a function/],
+    [{ secrets: 'a', prefix: 7 as never }, /prefix/],
+    [{ secrets: 'a', ttl: '1 day' as never }, /ttl: use a duration such as '1d'/],
+    [{ secrets: 'a', ttl: null as never }, /ttl: use a duration/],
+    [{ secrets: 'a', ttl: NaN }, /ttl: use a duration/],
+    [{ secrets: 'a', ttl: 1e300 }, /ttl: use a duration/],
+    [{ secrets: 'a', ttl: 0 }, /ttl is less than a minute/],
+    [{ secrets: 'a', ttl: -5 }, /ttl is less than a minute/],
+    [{ secrets: 'a', ttl: '59s' as const }, /ttl is less than a minute/],
+    [{ secrets: 'a', ttl: 86_400 }, /ttl is 86400, in milliseconds; .* write '1d'/],
+    [{ secrets: 'a', ttl: 1_800 }, /write '30m'/],
+    [{ secrets: 'a', cookie: '' }, /cookie: use the cookie's name/],
+    [{ secrets: 'a', cookie: 7 as never }, /cookie: use the cookie's name/],
+    [{ secrets: 'a', cookie: { maxAge: '1d' as never } }, /maxAge: use a whole number/],
+    [{ secrets: 'a', cookie: { maxAge: 0 } }, /maxAge: use a whole number/],
+    [{ secrets: 'a', cookie: { maxAge: -1 } }, /maxAge: use a whole number/],
+    [{ secrets: 'a', cookie: { maxAge: NaN } }, /maxAge: use a whole number/],
+    [{ secrets: 'a', cookie: { maxAge: null as never } }, /leave it out/],
   ])('that are wrong are refused: %j', (options, problem) => {
     expect(() => connectRedis(options)).toThrow(SessionOptionsError);
     expect(() => connectRedis(options)).toThrow(problem);
+  });
+
+  it('that are right are taken', () => {
+    for (const ttl of [undefined, '1m', '30m', '1d', 3_600_000, 86_400_000] as const) {
+      expect(() => connectRedis({ secrets: 'a', ttl, cookie: { maxAge: 900_000 } })).not.toThrow();
+    }
+    expect(() => connectRedis({ secrets: 'a', cookie: 'sid' })).not.toThrow();
   });
 
   it.each([

@@ -4,24 +4,18 @@ import { join } from 'node:path';
 import { Controller, Get, Post, UseGuards } from '@nestjs/common';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import {
-  AggregationTemporality,
-  InMemoryMetricExporter,
-  MeterProvider,
-  PeriodicExportingMetricReader,
-  type MetricReader,
-} from '@opentelemetry/sdk-metrics';
-import {
-  BasicTracerProvider,
-  InMemorySpanExporter,
-  SimpleSpanProcessor,
-} from '@opentelemetry/sdk-trace-base';
-import { Principal, Session, SessionGuard, SessionModule } from 'nestjs-distributed-session';
-import { openTelemetry } from 'nestjs-distributed-session/telemetry';
+  Principal,
+  Session,
+  SessionGuard,
+  SessionModule,
+  SessionService,
+} from 'nestjs-distributed-session';
 import { ROOT, tableRows } from '../docs/pages.js';
 import { ADAPTERS, inParallel, SECRET, startApp, until, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { RedisServer } from '../support/redis-server.js';
-import { expectNoIds } from '../support/secrets.js';
+import { expectNoIds, issuedIds } from '../support/secrets.js';
+import { Collector, sum } from './collector.js';
 
 @Controller()
 class Shop {
@@ -44,65 +38,6 @@ class Shop {
     return {};
   }
 }
-
-/** What was collected: `name{a=b,…}` → value, of histograms the count. */
-type Collected = Record<string, number>;
-
-/** OpenTelemetry's SDK, which keeps what it gets in memory. */
-class Collector {
-  readonly #exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
-  readonly #reader = new PeriodicExportingMetricReader({
-    exporter: this.#exporter,
-    exportIntervalMillis: 3_600_000,
-  });
-  readonly metrics: MeterProvider;
-  readonly #spans = new InMemorySpanExporter();
-  readonly #tracers = new BasicTracerProvider({
-    spanProcessors: [new SimpleSpanProcessor(this.#spans)],
-  });
-
-  constructor(...readers: MetricReader[]) {
-    this.metrics = new MeterProvider({ readers: [this.#reader, ...readers] });
-  }
-
-  get observer() {
-    return openTelemetry({
-      meter: this.metrics.getMeter('shop'),
-      tracer: this.#tracers.getTracer('shop'),
-    });
-  }
-
-  get spans() {
-    return this.#spans.getFinishedSpans();
-  }
-
-  async collect(): Promise<Collected> {
-    this.#exporter.reset();
-    await this.#reader.forceFlush();
-    const scopes = this.#exporter.getMetrics().flatMap(({ scopeMetrics }) => scopeMetrics);
-    const found: Collected = {};
-    for (const { descriptor, dataPoints } of scopes.flatMap(({ metrics }) => metrics)) {
-      for (const { attributes, value } of dataPoints) {
-        const named = Object.entries(attributes).map(([name, one]) => `${name}=${String(one)}`);
-        const labels = named.length > 0 ? `{${named.toSorted().join(',')}}` : '';
-        found[descriptor.name + labels] =
-          typeof value === 'number' ? value : (value as { count: number }).count;
-      }
-    }
-    return found;
-  }
-
-  async stop(): Promise<void> {
-    await this.metrics.shutdown();
-    await this.#tracers.shutdown();
-  }
-}
-
-/** All of a metric, whatever its labels; or of those with a label. */
-const sum = (collected: Collected, name: string, label = ''): number =>
-  Object.entries(collected)
-    .filter(([key]) => key.startsWith(`${name}{`) && key.includes(label))
-    .reduce((all, [, value]) => all + value, 0);
 
 describe('metrics and spans', () => {
   let redis: RedisServer;
@@ -200,7 +135,13 @@ describe('metrics and spans', () => {
       expect(collector.spans.map(({ name }) => name)).toEqual(
         expect.arrayContaining(['session.load', 'session.commit', 'store.load', 'store.save']),
       );
+      const logged = app!.logger.texts();
+      // What was refused is told there: a log that is empty would prove nothing.
+      expect(logged.join()).toContain('malformed');
       expectNoIds('telemetry', [told]);
+      expectNoIds('the log', logged);
+      expect(logged.join()).not.toMatch(/alice|tea\b|a-secret/);
+      expect(issuedIds()).toBeGreaterThan(0);
       expect(told).not.toMatch(/alice|tea|items/);
       expect(told).toContain('reason=malformed');
     });
@@ -213,6 +154,25 @@ describe('metrics and spans', () => {
       await until('three live', async () => (await live()) === 3);
       await until('none lives', async () => (await live()) === 0, { within: 10_000 });
       expect((await collector.collect())['session.sweep.lag']).toBeGreaterThanOrEqual(0);
+    });
+
+    it('tell how many principals are live, as the keys of their indexes do', async () => {
+      let ahead = 0;
+      const clock = { now: () => Date.now() + ahead };
+      const visitor = await start({ events: { sweepEvery: '100ms' }, clock });
+      for (const one of [visitor, visitor.another()]) await one.post('/login');
+      await visitor.another().post('/cart');
+      const sessions = app!.app.get(SessionService);
+      for (let i = 0; i < 70; i++) await sessions.create({ principal: `user-${i % 30}` });
+      const collected = async (name: string) => (await collector.collect())[name];
+      await until('all live', async () => (await collected('session.live')) === 73);
+      const client = redis.connect();
+      const indexed = (await client.keys('{sess:??}:p:*')).length;
+      client.disconnect();
+      expect(indexed).toBe(31);
+      ahead = 60_000;
+      await until('they count', async () => (await collected('session.principals')) === indexed);
+      expect(await collected('session.live')).toBe(73);
     });
 
     it('tell what the near cache does', async () => {

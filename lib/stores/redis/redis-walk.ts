@@ -1,6 +1,7 @@
 import type { Place } from '../../core/session-places.js';
 import { LIVE } from '../../core/session-record.js';
 import { VERSION_LENGTH } from '../../core/session-store.interface.js';
+import { isOtherType, RecentKeys } from './recent-keys.js';
 import type { RedisCalls } from './redis-calls.js';
 import type { RedisClient } from './redis-client.js';
 import type { RedisKeys } from './redis-keys.js';
@@ -27,12 +28,14 @@ export class RedisWalk {
   }
 
   async #countOn(node: RedisClient): Promise<number> {
-    // SCAN may tell a key twice.
-    const live = new Set<string>();
+    const recent = new RecentKeys();
+    let count = 0;
     for await (const keys of this.#scan(node, this.keys.recordPattern)) {
-      await Promise.all(keys.map(async (key) => (await this.#isLive(key)) && live.add(key)));
+      const fresh = keys.filter((key) => recent.add(key));
+      const live = await Promise.all(fresh.map((key) => this.#isLive(key)));
+      count += live.filter(Boolean).length;
     }
-    return live.size;
+    return count;
   }
 
   /** Keys as the store names them; the server has them with the client's prefix. */
@@ -49,6 +52,11 @@ export class RedisWalk {
 
   async #isLive(key: string): Promise<boolean> {
     const kind = this.calls.client.getrange(key, VERSION_LENGTH, VERSION_LENGTH);
-    return (await this.calls.bounded(kind)) === LIVE;
+    // What somebody else has put there is no session.
+    const known = kind.catch((error: Error) => {
+      if (isOtherType(error)) return undefined;
+      throw error;
+    });
+    return (await this.calls.bounded(known)) === LIVE;
   }
 }
