@@ -87,11 +87,10 @@ export function encodeEntry(entry: BackupEntry): string {
 
 const PLACE = /^(?:[a-z]|i\.[^\n]{1,200}):[\w-]{1,64}$/;
 
-/** @throws SessionBackupError (`SESSION_BACKUP_DAMAGED`) */
-export function decodeEntry(text: string): BackupEntry {
-  const line = parsed(text, 'a session') as Partial<Line>;
-  const [handle, value, end, places, since, placesEnd, notice] = Array.isArray(line) ? line : [];
-  const fits =
+/** Whether an entry can be restored: what is not is neither written nor taken when it is read. */
+export function isWhole(entry: { readonly [K in keyof BackupEntry]?: unknown }): boolean {
+  const { handle, value, end, places, since, placesEnd, notice } = entry;
+  return (
     typeof handle === 'string' &&
     isHandle(handle) &&
     typeof value === 'string' &&
@@ -99,9 +98,17 @@ export function decodeEntry(text: string): BackupEntry {
     [end, since, placesEnd].every(Number.isFinite) &&
     Array.isArray(places) &&
     places.every((one) => typeof one === 'string' && PLACE.test(one)) &&
-    (notice === undefined || (typeof notice === 'string' && !notice.includes('\n')));
-  if (!fits) throw damaged('a session');
-  return { handle, value, end, places, since, placesEnd, notice } as BackupEntry;
+    (notice === undefined || (typeof notice === 'string' && !notice.includes('\n')))
+  );
+}
+
+/** @throws SessionBackupError (`SESSION_BACKUP_DAMAGED`) */
+export function decodeEntry(text: string): BackupEntry {
+  const line = parsed(text, 'a session') as Partial<Line>;
+  const [handle, value, end, places, since, placesEnd, notice] = Array.isArray(line) ? line : [];
+  const entry = { handle, value, end, places, since, placesEnd, notice };
+  if (!isWhole(entry)) throw damaged('a session');
+  return entry as BackupEntry;
 }
 
 /** @throws SessionBackupError (`SESSION_BACKUP_DAMAGED`) */

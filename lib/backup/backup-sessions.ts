@@ -26,6 +26,11 @@ export interface BackupOptions {
   readonly compress?: boolean;
   /** Told now and then. */
   readonly onProgress?: ((progress: BackupProgress) => void) | undefined;
+  /**
+   * Milliseconds for which slots of a Cluster may be on their way to other masters, until it is given up.
+   * @default 30000
+   */
+  readonly moveTimeout?: number | undefined;
   /** Gives it up: what was written so far is no backup. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -40,12 +45,14 @@ export interface BackupReport {
   readonly sessions: number;
   /** What ids left behind that were renewed. */
   readonly pointers: number;
+  /** Records that nobody can read: damaged, of another type, without an end, or in a format of a newer version. */
+  readonly leftOut: number;
   /** Stands for the whole file. */
   readonly digest: string;
 }
 
-/** Keys that are looked through at once: their names are held in memory. */
-const KEYS_OF_PART = 100_000;
+/** Keys of sessions whose names are held in memory: for each part of as many the key space is walked twice. */
+const KEYS_OF_PART = 400_000;
 /** Clocks of nodes may differ by so many milliseconds; see `BucketDump`. */
 const CLOCKS_DIFFER = 60_000;
 /** Ids that are renewed while those are looked for that were renewed while … */
@@ -53,20 +60,22 @@ const ROUNDS = 5;
 
 /**
  * Writes all sessions of a Redis into a stream, while applications use them. What changes meanwhile is taken as
- * it is before or after, whole, with its place in every index. Nothing has to be decrypted for it. Memory is
+ * it is before or after, whole, with its place in every index. What nobody can read is left out, and counted. Nothing has to be decrypted for it. Memory is
  * bounded: a part of the key space is held by name, some hundred sessions with their contents.
  *
  * @param client over which to read: every master of a Cluster, never a replica
  * @param to takes the bytes; it is not ended
- * @throws SessionStoreUnavailableError (`SESSION_STORE_UNAVAILABLE`), SessionBackupError (`SESSION_BACKUP_KEY`)
+ * @throws SessionStoreUnavailableError (`SESSION_STORE_UNAVAILABLE`), SessionBackupError (`SESSION_BACKUP_KEY`,
+ * `SESSION_BACKUP_MOVING`, `SESSION_BACKUP_UNWRITABLE`)
  * @example await backupSessions(redis, createWriteStream('sessions.backup', { mode: 0o600 }), { secret });
  */
 export async function backupSessions(
   client: RedisClient,
   to: Writable,
-  { keyPrefix = 'sess', secret, compress = true, onProgress, signal }: BackupOptions = {},
+  options: BackupOptions = {},
 ): Promise<BackupReport> {
-  const room = new RedisRoom(client, keyPrefix);
+  const { keyPrefix = 'sess', secret, compress = true, moveTimeout, onProgress, signal } = options;
+  const room = new RedisRoom(client, keyPrefix, { moveTimeout, signal });
   const id = randomBytes(16).toString('base64url');
   const key = secret === undefined ? undefined : await BackupKey.from(secret, id);
   const takenAt = await room.now();
@@ -82,12 +91,17 @@ export async function backupSessions(
   // What goes wrong there is what the next write fails with.
   to.on('error', ignore);
   try {
-    const writer = await BackupWriter.begin(to, header, key);
-    const { sessions, lastEnd } = await writeAll(room, writer, { takenAt, onProgress, signal });
+    const writer = await BackupWriter.begin(to, header, { key, signal });
+    const { sessions, lastEnd, leftOut } = await writeAll(room, writer, {
+      takenAt,
+      onProgress,
+      signal,
+    });
     const { entries } = writer;
     const finishedAt = await room.now();
     const digest = await writer.end({ entries, sessions, finishedAt, lastEnd });
-    return { id, takenAt, finishedAt, sessions, pointers: entries - sessions, digest };
+    const pointers = entries - sessions;
+    return { id, takenAt, finishedAt, sessions, pointers, leftOut, digest };
   } finally {
     to.off('error', ignore);
   }
@@ -112,7 +126,7 @@ async function writeAll(room: RedisRoom, writer: BackupWriter, writing: Writing)
     }
     onProgress?.({ done: writer.entries, total: Math.max(total, writer.entries) });
   };
-  const parts = partsOf(await room.size());
+  const parts = partsOf(await room.size(KEYS_OF_PART));
   for (const [i, buckets] of parts.entries()) {
     // Buckets are of like size: the others hold about as many.
     const onFound = (count: number) => {
@@ -125,22 +139,25 @@ async function writeAll(room: RedisRoom, writer: BackupWriter, writing: Writing)
     await write(dump.some(successors, { signal }));
     successors = dump.takeSuccessors();
   }
-  return { sessions, lastEnd };
+  return { sessions, lastEnd, leftOut: dump.leftOut };
 }
 
-/** Globs that together stand for all buckets, some hexadecimal digits of their names in each. */
-function partsOf(keys = Infinity): readonly BucketGlob[] {
+/** Globs that together stand for all buckets: some of the first digits of their names, or of the second ones. */
+function partsOf(keys: number): readonly BucketGlob[] {
   if (keys <= KEYS_OF_PART) return ['??'];
-  const parts = [2, 4, 8, 16].find((count) => keys <= count * KEYS_OF_PART);
-  if (parts === undefined) return DIGITS.flatMap((one) => DIGITS.map((other) => one + other));
-  const size = DIGITS.length / parts;
-  return Array.from({ length: parts }, (_, i) => {
-    const digits = DIGITS.slice(i * size, (i + 1) * size).join('');
-    return `[${digits}]?`;
-  });
+  const parts = [2, 4, 8, 16, 32, 64, 128].find((count) => keys <= count * KEYS_OF_PART) ?? 256;
+  if (parts <= DIGITS.length) return digitsIn(parts).map((digits) => `[${digits}]?`);
+  const seconds = digitsIn(parts / DIGITS.length);
+  return DIGITS.flatMap((first) => seconds.map((digits) => `${first}[${digits}]`));
 }
 
 const DIGITS = Array.from('0123456789abcdef');
+
+/** All digits, in so many parts. */
+function digitsIn(parts: number): string[] {
+  const size = DIGITS.length / parts;
+  return Array.from({ length: parts }, (_, i) => DIGITS.slice(i * size, (i + 1) * size).join(''));
+}
 
 function libraryVersion(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');

@@ -15,12 +15,20 @@ import {
   type FrameType,
 } from './backup-format.js';
 import type { BackupKey } from './backup-key.js';
+import { closed } from './backup.errors.js';
 
 const compress = promisify<Buffer, object, Buffer>(deflateRaw);
 /** Handles and what is encrypted are random: more effort finds nothing in them. */
 const EFFORT = { level: constants.Z_BEST_SPEED };
 /** Characters of entries that make a frame: what is lost from sight if one is damaged, and held in memory. */
 const FRAME = 262_144;
+
+interface BackupWriterOptions {
+  /** Absent: it is not encrypted. */
+  readonly key?: BackupKey | undefined;
+  /** Ends the waiting for who takes it. */
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** Writes a backup: header, frames, footer; never faster than it is taken. */
 export class BackupWriter {
@@ -33,21 +41,25 @@ export class BackupWriter {
   private constructor(
     private readonly to: Writable,
     private readonly header: BackupHeader,
-    private readonly key: BackupKey | undefined,
+    private readonly options: BackupWriterOptions,
     private readonly headerDigest: Buffer,
   ) {
     this.#digest = headerDigest;
   }
 
-  static async begin(to: Writable, header: BackupHeader, key?: BackupKey): Promise<BackupWriter> {
+  static async begin(
+    to: Writable,
+    header: BackupHeader,
+    options: BackupWriterOptions = {},
+  ): Promise<BackupWriter> {
     const text = Buffer.from(JSON.stringify(header));
     const prelude = Buffer.alloc(PRELUDE);
     MAGIC.copy(prelude);
     prelude.writeUInt16BE(FORMAT, MAGIC.length);
     prelude.writeUInt32BE(text.length, MAGIC.length + 2);
     const digest = createHash('sha256').update(prelude).update(text).digest();
-    await write(to, Buffer.concat([prelude, text, digest]));
-    return new BackupWriter(to, header, key, digest);
+    await write(to, Buffer.concat([prelude, text, digest]), options);
+    return new BackupWriter(to, header, options, digest);
   }
 
   /** Entries that were added. */
@@ -82,10 +94,11 @@ export class BackupWriter {
     const number = this.#frames++;
     const packed = this.header.compressed ? await compress(text, EFFORT) : text;
     const context = contextOf(this.headerDigest, type, number);
-    const payload = this.key ? this.key.seal(packed, number, context) : packed;
+    const { key } = this.options;
+    const payload = key ? key.seal(packed, number, context) : packed;
     const head = headOf(type, payload.length, number);
     this.#digest = digestOf(this.#digest, head, payload);
-    await write(this.to, Buffer.concat([head, payload, this.#digest]));
+    await write(this.to, Buffer.concat([head, payload, this.#digest]), this.options);
   }
 }
 
@@ -104,8 +117,20 @@ export const digestOf = (before: Buffer, head: Buffer, payload: Buffer): Buffer 
 export const contextOf = (headerDigest: Buffer, type: FrameType, number: number): Buffer =>
   Buffer.concat([headerDigest, Buffer.from(`${type}${number}`)]);
 
-/** Waits while the other side has not taken what it was given; fails with what it fails with. */
-async function write(to: Writable, bytes: Buffer): Promise<void> {
+/**
+ * Waits while the other side has not taken what it was given; fails with what it fails with, and if it is closed
+ * before all was written.
+ */
+async function write(to: Writable, bytes: Buffer, { signal }: BackupWriterOptions): Promise<void> {
   if (to.errored) throw to.errored;
-  if (!to.write(bytes)) await once(to, 'drain');
+  if (to.destroyed || to.writableEnded) throw closed();
+  if (to.write(bytes)) return;
+  const waiting = new AbortController();
+  const until = { signal: AbortSignal.any([waiting.signal, ...(signal ? [signal] : [])]) };
+  try {
+    await Promise.race([once(to, 'drain', until), once(to, 'close', until)]);
+  } finally {
+    waiting.abort();
+  }
+  if (to.destroyed) throw to.errored ?? closed();
 }

@@ -6,6 +6,7 @@
  * - `SESSION_BACKUP_DAMAGED`: it is cut off, or was altered
  * - `SESSION_BACKUP_KEY`: the key is missing, wrong or not needed
  * - `SESSION_BACKUP_REFUSED`: to restore it here might bring back what was ended
+ * - `SESSION_BACKUP_MOVING`: slots of the Cluster do not come to rest, and sessions there might be missed
  * - `SESSION_BACKUP_UNREADABLE`: the file cannot be read
  * - `SESSION_BACKUP_UNWRITABLE`: it cannot be written there
  */
@@ -15,6 +16,7 @@ export type SessionBackupErrorCode =
   | 'SESSION_BACKUP_DAMAGED'
   | 'SESSION_BACKUP_KEY'
   | 'SESSION_BACKUP_REFUSED'
+  | 'SESSION_BACKUP_MOVING'
   | 'SESSION_BACKUP_UNREADABLE'
   | 'SESSION_BACKUP_UNWRITABLE';
 
@@ -61,7 +63,21 @@ export const exchanged = () =>
     'The backup has changed while it was restored: empty the Redis, and restore a file that nobody writes to.',
   );
 
+/** Nobody takes what is written. */
+export const closed = () =>
+  new SessionBackupError(
+    'SESSION_BACKUP_UNWRITABLE',
+    'The backup cannot be written: what takes it was closed before its end. What was written is no backup; see what closed it.',
+  );
+
 export const wrongKey = (message: string) => new SessionBackupError('SESSION_BACKUP_KEY', message);
+
+/** @param count of the 256 buckets */
+export const moving = (count: number) =>
+  new SessionBackupError(
+    'SESSION_BACKUP_MOVING',
+    `Slots of the Cluster are on their way to other masters, or without one that answers (${count} of 256 buckets): sessions there might be missed. Let the moves end, end what was left halfway (redis-cli --cluster fix), and run it again.`,
+  );
 
 export const refused = (message: string) =>
   new SessionBackupError('SESSION_BACKUP_REFUSED', message);

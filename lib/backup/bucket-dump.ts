@@ -1,5 +1,5 @@
 import { placesOf, sinceOf } from '../core/session-draft.js';
-import { bucketOfHandle } from '../core/session-id.js';
+import { BUCKETS, bucketOfHandle } from '../core/session-id.js';
 import {
   decodeHead,
   decodeRecord,
@@ -7,9 +7,12 @@ import {
   LIVE,
   type RetiredRecord,
 } from '../core/session-record.js';
-import type { BackupEntry } from './backup-format.js';
+import { VERSION_LENGTH } from '../core/session-store.interface.js';
+import { isWhole, type BackupEntry } from './backup-format.js';
 import { HandleFilter } from './handle-filter.js';
 import type { BucketGlob, NamedPlace, ReadRecord, RedisRoom } from './redis-room.js';
+import { onceSettled, settledWalks, type IsBucket } from './settled-walk.js';
+import type { SlotMap } from './slot-map.js';
 
 /** Records, or places, that are asked for at once: what Redis does for others in between is not delayed by more. */
 const AT_ONCE = 100;
@@ -38,18 +41,24 @@ export interface DumpOptions {
  *
  * Places are looked up by name only after all handles are known, and read before the records. So a session
  * that is found alive has stood in its places all the while, and no key is needed to know in which: the
- * records may be encrypted.
+ * records may be encrypted. Handles and places of a bucket count only if its slot stayed where it was meanwhile.
  */
 export class BucketDump {
   /** What was handed on. */
   readonly #known = new HandleFilter();
   #successors = new Set<string>();
+  #leftOut = 0;
 
   /** @param since renewals from then on may have taken a session past this dump, by the clock of Redis */
   constructor(
     private readonly room: RedisRoom,
     private readonly since: number,
   ) {}
+
+  /** Records that are damaged, or none: they count as absent, and would make the backup one that is. */
+  get leftOut(): number {
+    return this.#leftOut;
+  }
 
   /** Sessions that somebody has begun by logging in just now, as far as they were not handed on. */
   takeSuccessors(): ReadonlySet<string> {
@@ -59,9 +68,15 @@ export class BucketDump {
   }
 
   async *all(buckets: BucketGlob, options: DumpOptions = {}): AsyncGenerator<BackupEntry> {
-    const handles = new Set<string>();
-    for await (const handle of this.room.handles(buckets)) handles.add(handle);
-    yield* this.#of({ handles, buckets }, options);
+    const { room } = this;
+    const find: Find = async (isWanted, masters) => {
+      const handles = new Set<string>();
+      for await (const handle of room.handles(buckets, masters)) {
+        if (isWanted(bucketOfHandle(handle))) handles.add(handle);
+      }
+      return handles;
+    };
+    yield* this.#dump({ buckets, among: new Set(BUCKETS.filter(isIn(buckets))), find }, options);
   }
 
   /** These, in whatever buckets they and their places are. */
@@ -71,28 +86,51 @@ export class BucketDump {
   ): AsyncGenerator<BackupEntry> {
     const all = new Set(handles);
     for (const handle of handles) for (const one of await this.#renewalsOf(handle)) all.add(one);
-    yield* this.#of({ handles: all, buckets: EVERY, onlyThese: true }, options);
+    const find: Find = async (isWanted) =>
+      new Set([...all].filter((handle) => isWanted(bucketOfHandle(handle))));
+    const among = new Set([...all].map(bucketOfHandle));
+    yield* this.#dump({ buckets: EVERY, among, find, onlyThese: true }, options);
   }
 
-  async *#of(part: Part, { onFound, signal }: DumpOptions): AsyncGenerator<BackupEntry> {
-    const { handles } = part;
-    onFound?.(handles.size);
-    if (handles.size === 0) return;
-    const { standings, ending } = await this.#standings(part, signal);
-    const all = [...handles];
+  /** What is on its way from one master to another is taken when it has arrived. */
+  async *#dump(task: Task, options: DumpOptions): AsyncGenerator<BackupEntry> {
+    const { onFound, signal } = options;
+    const walks = settledWalks(this.room, task.among, async (isWanted, masters, isFirst) => {
+      const handles = await task.find(isWanted, masters);
+      if (isFirst) onFound?.(handles.size);
+      signal?.throwIfAborted();
+      const part = { ...task, handles, isWanted, masters };
+      const { standings, ending } =
+        handles.size > 0 ? await this.#standings(part, signal) : NOTHING_STANDS;
+      return { handles, standings, ending };
+    });
+    for await (const { found, isSettled } of walks) {
+      const { handles, standings, ending } = found;
+      const settled = new Set([...handles].filter((one) => isSettled(bucketOfHandle(one))));
+      yield* this.#of({ handles: settled, isSettled, standings, ending }, options);
+    }
+  }
+
+  async *#of(part: Part, { signal }: DumpOptions): AsyncGenerator<BackupEntry> {
+    const { handles, standings, ending } = part;
+    // Bucket by bucket: so they are restored.
+    const all = [...handles].sort();
     for (let at = 0; at < all.length; at += AT_ONCE) {
       signal?.throwIfAborted();
       const page = all.slice(at, at + AT_ONCE).filter((handle) => !ending.has(handle));
-      const records = await Promise.all(
-        page.map((handle) => this.room.read(handle, bucketOfHandle(handle))),
-      );
+      const records = await Promise.all(page.map((handle) => this.#read(handle)));
       for (const [i, record] of records.entries()) {
         if (!record) continue;
         const handle = page[i] as string;
-        yield this.#entryOf(handle, record, standings.get(handle));
-        yield* this.#goneOn(handle, record, { ...part, standings });
+        yield* this.#entryOf(handle, record, standings.get(handle));
+        yield* this.#goneOn(handle, record, part);
       }
     }
+  }
+
+  #read(handle: string): Promise<ReadRecord | undefined> {
+    const bucket = bucketOfHandle(handle);
+    return onceSettled(this.room, bucket, () => this.room.read(handle, bucket));
   }
 
   /**
@@ -102,7 +140,7 @@ export class BucketDump {
   async *#goneOn(
     handle: string,
     from: ReadRecord,
-    { handles, buckets, standings }: Part & { readonly standings: Standings },
+    { handles, isSettled, standings }: Part,
   ): AsyncGenerator<BackupEntry> {
     let record = from;
     let standing = standings.get(handle);
@@ -111,8 +149,8 @@ export class BucketDump {
       if (!pointer) return;
       const { successor } = pointer;
       if (handles.has(successor) || this.#known.has(successor)) return;
-      const isOurs = isAmong(successor, buckets);
-      const next = isOurs ? await this.room.read(successor, bucketOfHandle(successor)) : undefined;
+      const isOurs = isSettled(bucketOfHandle(successor));
+      const next = isOurs ? await this.#read(successor) : undefined;
       if (isOurs && !next) return;
       if (!next || (isLogin(pointer) && !headerOf(next))) {
         this.#successors.add(successor);
@@ -121,7 +159,7 @@ export class BucketDump {
       record = next;
       // Its places were read one after the other, and it was renewed in between.
       standing = both(standing, standings.get(successor));
-      yield this.#entryOf(successor, record, standing);
+      yield* this.#entryOf(successor, record, standing);
     }
   }
 
@@ -129,7 +167,7 @@ export class BucketDump {
   async #renewalsOf(handle: string): Promise<string[]> {
     const found: string[] = [];
     for (let at = handle; found.length < MOST_HOPS;) {
-      const record = await this.room.read(at, bucketOfHandle(at));
+      const record = await this.#read(at);
       const pointer = record && this.#recentPointer(record);
       if (!pointer || isLogin(pointer)) break;
       at = pointer.successor;
@@ -138,9 +176,11 @@ export class BucketDump {
     return found;
   }
 
-  #entryOf(handle: string, record: ReadRecord, standing?: Standing): BackupEntry {
+  *#entryOf(handle: string, record: ReadRecord, standing?: Standing): Generator<BackupEntry> {
     this.#known.add(handle);
-    return entryOf(handle, record, standing);
+    const entry = wholeEntryOf(handle, record, standing);
+    if (entry) yield entry;
+    else this.#leftOut++;
   }
 
   #recentPointer({ value }: ReadRecord): RetiredRecord | undefined {
@@ -148,7 +188,10 @@ export class BucketDump {
     return record?.kind === 'retired' && record.until >= this.since ? record : undefined;
   }
 
-  async #standings({ handles, buckets, onlyThese = false }: Part, signal?: AbortSignal) {
+  async #standings(
+    { handles, buckets, isWanted, masters, onlyThese = false }: Looking,
+    signal?: AbortSignal,
+  ): Promise<Stood> {
     const standings = new Map<string, Standing>();
     const ending = new Set<string>();
     const look = async (named: NamedPlace) => {
@@ -160,9 +203,9 @@ export class BucketDump {
       }
     };
     // SCAN may tell a place twice, and to look twice does no harm.
-    for await (const page of pagesOf(this.room.places(buckets))) {
+    for await (const page of pagesOf(this.room.places(buckets, masters))) {
       signal?.throwIfAborted();
-      await Promise.all(page.map(look));
+      await Promise.all(page.filter(({ bucket }) => isWanted(bucket)).map(look));
     }
     return { standings, ending };
   }
@@ -178,19 +221,45 @@ async function* pagesOf<T>(all: AsyncIterable<T>): AsyncGenerator<T[]> {
   yield page;
 }
 
-/** Whether a handle's bucket is one of these. */
-const isAmong = (handle: string, buckets: BucketGlob): boolean =>
-  new RegExp(`^${buckets.replaceAll('?', '.')}$`).test(bucketOfHandle(handle));
+/** Whether a bucket is one of these. */
+const isIn = (buckets: BucketGlob): IsBucket => {
+  const pattern = new RegExp(`^${buckets.replaceAll('?', '.')}$`);
+  return (bucket) => pattern.test(bucket);
+};
 
-type Standings = ReadonlyMap<string, Standing>;
+/** Handles in those of the buckets that are wanted. */
+type Find = (isWanted: IsBucket, masters: SlotMap['masters']) => Promise<ReadonlySet<string>>;
 
-/** Handles to look at. */
-interface Part {
-  readonly handles: ReadonlySet<string>;
-  /** Where they and their places are. */
+/** What to dump. */
+interface Task {
+  /** Where handles and their places are looked for. */
   readonly buckets: BucketGlob;
+  /** Those of them that matter. */
+  readonly among: ReadonlySet<string>;
+  readonly find: Find;
   /** Others that stand there are many, and do not matter. */
   readonly onlyThese?: boolean;
+}
+
+/** Handles of which it is looked up where they stand. */
+interface Looking extends Task {
+  readonly handles: ReadonlySet<string>;
+  readonly isWanted: IsBucket;
+  readonly masters: SlotMap['masters'];
+}
+
+/** Where handles stand, and which of them somebody is ending. */
+interface Stood {
+  readonly standings: ReadonlyMap<string, Standing>;
+  readonly ending: ReadonlySet<string>;
+}
+
+const NOTHING_STANDS: Stood = { standings: new Map(), ending: new Set() };
+
+/** Handles of which all is known but their records. */
+interface Part extends Stood {
+  readonly handles: ReadonlySet<string>;
+  readonly isSettled: IsBucket;
 }
 
 function standAlso(
@@ -216,6 +285,18 @@ const both = (one?: Standing, other?: Standing): Standing | undefined =>
       }
     : (other ?? one);
 
+/** Nothing for what a restore would refuse. */
+function wholeEntryOf(handle: string, record: ReadRecord, standing?: Standing) {
+  if (!isReadable(record)) return undefined;
+  try {
+    const entry = entryOf(handle, record, standing);
+    return isWhole(entry) ? entry : undefined;
+  } catch {
+    // Whoever has damaged its header has left something there that names no places.
+    return undefined;
+  }
+}
+
 /** What can be read says itself where it belongs, as of the same moment. */
 function entryOf(handle: string, record: ReadRecord, standing?: Standing): BackupEntry {
   const { value, end, notice } = record;
@@ -240,11 +321,17 @@ const headerOf = ({ value }: ReadRecord) => decodeHead(value.split('\n', 1)[0] a
 /** Nobody was logged in under the id before. */
 const isLogin = ({ privileged, ofPrincipal }: RetiredRecord): boolean => privileged && !ofPrincipal;
 
-/** What a newer version wrote is kept as it is. */
 function readable(value: string) {
   try {
     return decodeRecord(value);
   } catch {
+    // It was written by a newer version.
     return undefined;
   }
+}
+
+/** As nodes would read it. Of what is encrypted only the shape is seen. */
+function isReadable({ value }: ReadRecord): boolean {
+  const isSealed = kindOf(value) === LIVE && value[VERSION_LENGTH + 1] === '*';
+  return isSealed ? value.includes('\n') : readable(value) !== undefined;
 }

@@ -1,7 +1,9 @@
 import { toText } from '../core/duration.js';
 import type { BackupHeader } from './backup-format.js';
+import { BUCKETS } from '../core/session-id.js';
 import { refused } from './backup.errors.js';
 import type { RedisRoom } from './redis-room.js';
+import { settledWalks } from './settled-walk.js';
 
 /** What is remembered of a backup that was restored to its end. */
 export const COMPLETE = 'all';
@@ -30,7 +32,7 @@ export function refuseOld({ takenAt }: BackupHeader, now: number, maxAge = DAY):
  * Whether a backup may be restored here. In an empty Redis whatever is absent was lost. Where there are other
  * sessions it may have been ended, and who restores has to say that it was not.
  *
- * @throws SessionBackupError (`SESSION_BACKUP_REFUSED`)
+ * @throws SessionBackupError (`SESSION_BACKUP_REFUSED`, `SESSION_BACKUP_MOVING`)
  */
 export async function decide(
   room: RedisRoom,
@@ -47,6 +49,10 @@ export async function decide(
 }
 
 async function holdsSessions(room: RedisRoom): Promise<boolean> {
-  for await (const _ of room.handles('??')) return true;
+  const isAnyThere = settledWalks(room, new Set(BUCKETS), async (_, masters) => {
+    for await (const _ of room.handles('??', masters)) return true;
+    return false;
+  });
+  for await (const { found } of isAnyThere) if (found) return true;
   return false;
 }

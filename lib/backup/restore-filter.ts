@@ -1,37 +1,50 @@
 import { actingPlace, actorPlace, principalPlace, type Place } from '../core/session-places.js';
-import type { StoreNews } from '../core/store-news.interface.js';
 import type { BackupEntry } from './backup-format.js';
-import { toldEnds } from './told-ends.js';
 
-/** Knows which sessions of a backup must stay ended. */
+/** What is to be left out, as it was given. */
+export interface Exceptions {
+  readonly exceptPrincipals?: Iterable<string>;
+  readonly exceptHandles?: Iterable<string>;
+}
+
+/** How many of what is to be left out are not in the backup. */
+export interface Unmatched {
+  readonly handles: number;
+  readonly principals: number;
+}
+
+/** Knows which sessions of a backup are to be left out, and which of these were met. */
 export class RestoreFilter {
-  private constructor(
-    private readonly ended: ReadonlySet<string>,
-    private readonly handles: ReadonlySet<string>,
-    private readonly places: ReadonlySet<Place>,
-  ) {}
+  readonly #handles: ReadonlySet<string>;
+  readonly #places: ReadonlyMap<Place, string>;
+  readonly #unmetHandles: Set<string>;
+  readonly #unmetPrincipals: Set<string>;
 
-  static async create(
-    news: StoreNews,
-    given: {
-      readonly exceptPrincipals?: Iterable<string>;
-      readonly exceptHandles?: Iterable<string>;
-    },
-  ): Promise<RestoreFilter> {
+  constructor({ exceptPrincipals = [], exceptHandles = [] }: Exceptions) {
+    const principals = new Set(exceptPrincipals);
+    this.#handles = new Set(exceptHandles);
     // Places are named by digests: whose sessions they are is known without reading them.
-    const places = [...(given.exceptPrincipals ?? [])].flatMap((principal) => [
-      principalPlace(principal),
-      actorPlace(principal),
-      actingPlace(principal),
-    ]);
-    const handles = new Set(given.exceptHandles);
-    return new RestoreFilter(await toldEnds(news), handles, new Set(places));
+    this.#places = new Map(
+      [...principals].flatMap((principal) =>
+        [principalPlace(principal), actorPlace(principal), actingPlace(principal)].map(
+          (place) => [place, principal] as const,
+        ),
+      ),
+    );
+    this.#unmetHandles = new Set(this.#handles);
+    this.#unmetPrincipals = principals;
   }
 
-  /** Why it must; `undefined`: as far as is known it need not. */
-  reasonAgainst({ handle, places }: BackupEntry): 'revoked' | 'excepted' | undefined {
-    if (this.ended.has(handle)) return 'revoked';
-    const isExcepted = this.handles.has(handle) || places.some((one) => this.places.has(one));
-    return isExcepted ? 'excepted' : undefined;
+  /** Of the entries that were looked at so far. */
+  get unmatched(): Unmatched {
+    return { handles: this.#unmetHandles.size, principals: this.#unmetPrincipals.size };
+  }
+
+  /** Whether an entry is to be left out. */
+  excepts({ handle, places }: BackupEntry): boolean {
+    this.#unmetHandles.delete(handle);
+    const principals = places.flatMap((place) => this.#places.get(place) ?? []);
+    for (const principal of principals) this.#unmetPrincipals.delete(principal);
+    return principals.length > 0 || this.#handles.has(handle);
   }
 }

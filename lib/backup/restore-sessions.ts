@@ -7,7 +7,8 @@ import type { BackupProgress } from './backup-sessions.js';
 import { EntryRestorer, NOTHING_RESTORED, type Restored } from './entry-restorer.js';
 import { RedisRoom } from './redis-room.js';
 import { COMPLETE, decide, refuseOld, type Decision } from './restore-decision.js';
-import { RestoreFilter } from './restore-filter.js';
+import { RestoreFilter, type Unmatched } from './restore-filter.js';
+import { ToldEnds } from './told-ends.js';
 
 /** Gives the bytes of a backup, from their beginning, each time it is asked: it is read twice. */
 export type BackupSource = () => AsyncIterable<Buffer>;
@@ -35,6 +36,11 @@ export interface RestoreOptions {
   readonly again?: boolean;
   /** Only says what would be done. @default false */
   readonly dryRun?: boolean;
+  /**
+   * Milliseconds for which slots of a Cluster may be on their way to other masters, until it is given up.
+   * @default 30000
+   */
+  readonly moveTimeout?: number | undefined;
   /** Told now and then: of bytes while the file is verified, of entries while it is restored. */
   readonly onProgress?: (progress: BackupProgress & { readonly phase: RestorePhase }) => void;
   /** Gives it up; it can be gone on with. */
@@ -54,6 +60,8 @@ export interface RestoreReport extends Restored {
   readonly entries: number;
   /** Entries that an earlier run has dealt with already. */
   readonly before: number;
+  /** How many of the handles and principals that are to be left out are not in the backup. */
+  readonly unmatched: Unmatched;
 }
 
 /** Entries after which it is remembered how far it has come. */
@@ -62,8 +70,8 @@ const PAGE = 200;
 /**
  * Puts the sessions of a backup into a Redis, each with its place in every index, and the time that it had left.
  * The whole file is verified before anything is written. What is there is never overwritten. What ended
- * meanwhile by time, or was ended as far as the store tells, stays ended; see docs/disaster-recovery.md for what
- * cannot be known.
+ * meanwhile by time, or was ended as far as the store tells, stays ended, also if that happens while it is
+ * restored; see docs/disaster-recovery.md for what cannot be known.
  *
  * It remembers how far it has come: run again after an interruption it goes on there, and run again after
  * its end it does nothing, so that nobody who has logged out in between comes back.
@@ -80,11 +88,11 @@ export async function restoreSessions(
   const verified = await verify(source, options);
   const { header, footer } = verified;
   const keyPrefix = options.keyPrefix ?? header.prefix;
-  const room = new RedisRoom(client, keyPrefix);
+  const room = new RedisRoom(client, keyPrefix, options);
   refuseOld(header, await room.now(), options.maxAge);
   const decision = await decide(room, header, options);
   const restored = decision.isComplete
-    ? NOTHING_RESTORED
+    ? { ...NOTHING_RESTORED, unmatched: new RestoreFilter({}).unmatched }
     : await restore(room, new RedisSessionStore(client, { keyPrefix }, room.calls), {
         source,
         verified,
@@ -128,11 +136,13 @@ async function restore(
   room: RedisRoom,
   store: RedisSessionStore,
   { source, verified, decision, options }: Restoring,
-): Promise<Restored> {
+): Promise<Restored & Pick<RestoreReport, 'unmatched'>> {
   const { header, footer, digest } = verified;
   const { dryRun = false, extendIdle = 0, onProgress, signal } = options;
-  const filter = await RestoreFilter.create(store.news, options);
-  const restorer = new EntryRestorer(room, store, { filter, dryRun, extendIdle, header });
+  const filter = new RestoreFilter(options);
+  const ends = new ToldEnds(store.news);
+  await ends.catchUp();
+  const restorer = new EntryRestorer(room, store, { filter, ends, dryRun, extendIdle, header });
   // As long as the last of them could live: after that nothing can come back.
   const remember = async (text: string) => {
     const ttl = Math.max(1, footer.lastEnd + extendIdle - (await room.now()));
@@ -145,6 +155,7 @@ async function restore(
     signal?.throwIfAborted();
     const skipped = Math.max(0, decision.done - done);
     done += page.length;
+    await restorer.check(page.slice(0, skipped));
     if (skipped < page.length) {
       await restorer.restore(page.slice(skipped));
       await remember(String(done));
@@ -153,8 +164,9 @@ async function restore(
   }
   // Somebody has put another file there since it was verified.
   if (reader.digest !== digest) throw exchanged();
+  await restorer.finish();
   await remember(COMPLETE);
-  return restorer.restored;
+  return { ...restorer.restored, unmatched: filter.unmatched };
 }
 
 async function* pagesOf(reader: BackupReader): AsyncGenerator<BackupEntry[]> {

@@ -11,38 +11,65 @@ const WIDTH = 16;
  * Handles that nobody may use any more, as far as a store remembers what it has told: of sessions that ended,
  * and of ids that were renewed. A handle that has ended never lives again, so it does not matter when that was.
  */
-export async function toldEnds(news: StoreNews): Promise<Set<string>> {
-  const ended = new Set<string>();
-  for (let at = 0; at < BUCKETS.length; at += WIDTH) {
-    const some = BUCKETS.slice(at, at + WIDTH);
-    await Promise.all(some.map((bucket) => endsOf(news, bucket, ended)));
-  }
-  return ended;
-}
+export class ToldEnds {
+  readonly #ended = new Set<string>();
+  /** Up to where each bucket was heard. */
+  readonly #positions = new Map<string, string>();
 
-async function endsOf(news: StoreNews, bucket: string, ended: Set<string>): Promise<void> {
-  let after: string | undefined;
-  for (;;) {
-    const told = await news.recall(bucket, after, AT_ONCE);
-    for (const { kind, text } of told) if (kind === 'told') endsIn(text, ended);
-    if (told.length < AT_ONCE) return;
-    after = told.at(-1)?.position;
+  constructor(private readonly news: StoreNews) {}
+
+  has(handle: string): boolean {
+    return this.#ended.has(handle);
+  }
+
+  /**
+   * Hears what was told since the last time; at first all that is remembered.
+   *
+   * @returns handles that were not known to have ended
+   */
+  async catchUp(buckets: readonly string[] = BUCKETS): Promise<string[]> {
+    const fresh: string[] = [];
+    for (let at = 0; at < buckets.length; at += WIDTH) {
+      const some = buckets.slice(at, at + WIDTH);
+      const told = await Promise.all(some.map((bucket) => this.#heardFrom(bucket)));
+      fresh.push(...told.flat());
+    }
+    return fresh;
+  }
+
+  async #heardFrom(bucket: string): Promise<string[]> {
+    const fresh: string[] = [];
+    for (;;) {
+      const told = await this.news.recall(bucket, this.#positions.get(bucket), AT_ONCE);
+      for (const { kind, text } of told) if (kind === 'told') fresh.push(...this.#learn(text));
+      const last = told.at(-1);
+      if (last) this.#positions.set(bucket, last.position);
+      if (told.length < AT_ONCE) return fresh;
+    }
+  }
+
+  #learn(text: string): string[] {
+    const fresh = endsIn(text).filter((handle) => !this.#ended.has(handle));
+    for (const handle of fresh) this.#ended.add(handle);
+    return fresh;
   }
 }
 
 /** A message, and a line for each session that it is about; others may have written it. */
-function endsIn(text: string, ended: Set<string>): void {
+function endsIn(text: string): string[] {
+  const ended: string[] = [];
   let isEnd = false;
   for (const line of text.split('\n')) {
     if (line[0] === '{') {
       const { types, previous } = readMessage(line);
       isEnd = types.some((type) => ENDS.includes(type));
-      if (previous !== undefined) ended.add(previous);
+      if (previous !== undefined) ended.push(previous);
       continue;
     }
     const handle = line.split(' ', 1)[0] as string;
-    if (isEnd && isHandle(handle)) ended.add(handle);
+    if (isEnd && isHandle(handle)) ended.push(handle);
   }
+  return ended;
 }
 
 /** As `SessionNews` writes it. */

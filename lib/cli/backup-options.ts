@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { SessionBackupError } from '../backup/backup.errors.js';
+import { isHandle } from '../core/session-id.js';
 import { CliFailedError, CliUsageError, type CliIo } from './cli-io.js';
 
 /** How a key is given. Never on the command line: others see that. */
@@ -28,6 +29,20 @@ export async function linesOf(path: string): Promise<string[]> {
   return (await textOf(path)).split(/\r?\n/).filter((line) => line !== '');
 }
 
+/**
+ * Handles in a file, one a line.
+ *
+ * @throws CliUsageError with the number of a line that is none; what stands there may be an id, and is not told
+ */
+export async function handlesOf(path: string, option: string): Promise<string[]> {
+  const lines = (await textOf(path)).split('\n').map((line) => line.trim());
+  const wrong = lines.findIndex((line) => line !== '' && !isHandle(line));
+  if (wrong < 0) return lines.filter((line) => line !== '');
+  throw new CliUsageError(
+    `Line ${wrong + 1} of the file of ${option} is no handle: those have 45 characters, as \`list\` prints them. A session id is none.`,
+  );
+}
+
 async function textOf(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
@@ -37,25 +52,12 @@ async function textOf(path: string): Promise<string> {
   }
 }
 
-/** Gives what it does the chance to clean up when somebody interrupts it. */
-export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const interrupt = () => controller.abort();
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  try {
-    return await work(controller.signal);
-  } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
-  }
-}
-
-/** What goes wrong, as a command tells it. */
-export async function failing<T>(work: Promise<T>, interrupted: string): Promise<T> {
+/** What goes wrong with a backup, as a command tells it. */
+export async function failing<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
     if (error instanceof SessionBackupError) throw new CliFailedError(error.code, error.message);
-    if ((error as Error).name !== 'AbortError') throw error;
-    throw new CliFailedError('CLI_INTERRUPTED', `Interrupted. ${interrupted}`);
+    throw error;
   }
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { stat } from 'node:fs/promises';
 import { backupSessions, type BackupReport } from '../backup/backup-sessions.js';
 import { writeWhole } from '../backup/backup-file.js';
-import { failing, keyFrom, untilInterrupted, type KeyOptions } from './backup-options.js';
+import { failing, keyFrom, type KeyOptions } from './backup-options.js';
 import { bytes, facts, instant } from './print.js';
 import type { Progress } from './progress.js';
 import type { CliResult, CliRun, CliShared } from './shared.js';
@@ -24,7 +24,9 @@ export function register(program: Command, shared: CliShared): void {
     )
     .option('--key-file <file>', 'encrypt (AES-256-GCM); the file holds at least 32 characters')
     .option('--no-compress', 'do not compress')
-    .action(shared.run<BackupCommandOptions>(backup));
+    .action(
+      shared.run<BackupCommandOptions>(backup, { interrupted: 'Nothing of the backup is left.' }),
+    );
 }
 
 async function backup(run: CliRun<BackupCommandOptions>): Promise<CliResult> {
@@ -33,23 +35,28 @@ async function backup(run: CliRun<BackupCommandOptions>): Promise<CliResult> {
   const secret = await keyFrom(options, run.io, { required: encrypt });
   let bar: Progress | undefined;
   const report = await failing(
-    untilInterrupted((signal) =>
-      writeWhole(out, (to) =>
-        backupSessions(redis.client, to, {
-          keyPrefix: redis.prefix,
-          secret,
-          compress,
-          signal,
-          onProgress: ({ done, total }) => {
-            bar ??= run.progress('backup', total);
-            bar.total(total);
-            bar.at(done);
-          },
-        }),
-      ),
+    writeWhole(out, (to) =>
+      backupSessions(redis.client, to, {
+        keyPrefix: redis.prefix,
+        secret,
+        compress,
+        signal: run.signal,
+        onProgress: ({ done, total }) => {
+          bar ??= run.progress('backup', total);
+          bar.total(total);
+          bar.at(done);
+        },
+      }),
     ),
-    'Nothing of the backup is left.',
-  ).finally(() => bar?.end());
+  );
+  bar?.end();
+  if (report.leftOut > 0) {
+    run.log(
+      run.notes.yellow(
+        `${report.leftOut} records were left out: nobody can read them (damaged, of another type, without an end, or of a newer version). \`doctor\` looks through the keys.`,
+      ),
+    );
+  }
   return told(report, { size: (await stat(out)).size, encrypted: secret !== undefined }, run);
 }
 
@@ -58,11 +65,12 @@ function told(
   { size, encrypted }: { readonly size: number; readonly encrypted: boolean },
   { colors }: CliRun<BackupCommandOptions>,
 ): CliResult {
-  const { sessions, pointers, takenAt, finishedAt, digest } = report;
+  const { sessions, pointers, leftOut, takenAt, finishedAt, digest } = report;
   const text = facts(
     [
       ['sessions', String(sessions)],
       ['renewed ids', String(pointers)],
+      ['left out', String(leftOut)],
       ['taken at', instant(takenAt)],
       ['took', `${((finishedAt - takenAt) / 1_000).toFixed(1)} s`],
       ['size', bytes(size)],

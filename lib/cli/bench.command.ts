@@ -27,10 +27,12 @@ export function register(program: Command, shared: CliShared): void {
     .option('--sessions <count>', `how many, at most ${MOST}`, '1000')
     .option('--width <count>', 'how many at the same time', '8')
     .option('--bytes <count>', 'data of each', '500')
-    .action(shared.run<BenchOptions>(bench));
+    .action(
+      shared.run<BenchOptions>(bench, { interrupted: 'Nothing of what it has made is left.' }),
+    );
 }
 
-/** Should this be interrupted, what it has made ends by itself. */
+/** Should this be killed, what it has made ends by itself. */
 const ENDS_AFTER = 120_000;
 const TIMEOUTS = { idleTimeout: ENDS_AFTER, absoluteTimeout: ENDS_AFTER, touchAfter: 0 };
 
@@ -51,6 +53,7 @@ async function bench(run: CliRun<BenchOptions>) {
   const store = redis.store.withPrefix(prefix);
   const records = new SessionRecords();
   const manager = managerOf({ store, records, clock: { now: io.now }, timeouts: TIMEOUTS });
+  const { signal } = run;
   const sessions: Session[] = [];
   const progress = run.progress('bench', 5 * count);
   const rows: BenchRow[] = [];
@@ -60,6 +63,7 @@ async function bench(run: CliRun<BenchOptions>) {
         await measure(step, {
           count,
           width,
+          signal,
           done: (done) => progress.at(rows.length * count + done),
         }),
       );
@@ -107,13 +111,14 @@ interface BenchRow {
 
 async function measure(
   [name, work]: Step,
-  how: { count: number; width: number; done: (done: number) => void },
+  how: { count: number; width: number; signal: AbortSignal; done: (done: number) => void },
 ): Promise<BenchRow> {
   const times: number[] = [];
   const begun = performance.now();
   let next = 0;
   const lane = async () => {
     while (next < how.count) {
+      how.signal.throwIfAborted();
       const index = next++;
       const started = performance.now();
       await work(index);
@@ -121,7 +126,9 @@ async function measure(
       if (times.length % 100 === 0) how.done(times.length);
     }
   };
-  await Promise.all(Array.from({ length: how.width }, lane));
+  // What is under way may still begin a session, which is to be ended as well.
+  const lanes = await Promise.allSettled(Array.from({ length: how.width }, lane));
+  for (const one of lanes) if (one.status === 'rejected') throw one.reason;
   const took = performance.now() - begun;
   times.sort((one, other) => one - other);
   const at = (share: number) =>

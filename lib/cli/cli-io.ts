@@ -20,6 +20,8 @@ export const EXIT = {
   failed: 1,
   /** It was not understood, and nothing was done. */
   usage: 2,
+  /** It was done, and replicas have not confirmed it. */
+  unconfirmed: 3,
 } as const;
 
 /** Something that was asked for in a way that cannot be carried out: exit code 2. */
@@ -34,5 +36,16 @@ export class CliFailedError extends Error {
     message: string,
   ) {
     super(message);
+  }
+}
+
+/** Something that was done, and that replicas have not confirmed as was asked for: exit code 3. */
+export class CliUnconfirmedError extends CliFailedError {
+  /** @param done what `--json` tells of it beside the error */
+  constructor(
+    readonly done: object,
+    message: string,
+  ) {
+    super('SESSION_UNCONFIRMED', message);
   }
 }

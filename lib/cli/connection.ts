@@ -34,6 +34,8 @@ export interface OpenedRedis {
   /** Where it goes: may hold a password, never print it. */
   readonly to: RedisConnectionOptions;
   close(): Promise<void>;
+  /** Drops the connection: what was asked fails. */
+  abandon(): void;
 }
 
 /** Milliseconds that a server has to answer at the beginning. */
@@ -72,13 +74,27 @@ export async function openRedis(options: ConnectionOptions, io: CliIo): Promise<
   }
   const prefix = options.name === undefined ? options.prefix! : `${options.prefix}.${options.name}`;
   const redis = client as unknown as RedisClient;
+  let isAbandoned = false;
+  const abandon = () => {
+    isAbandoned = true;
+    client.disconnect();
+  };
   const close = async () => {
-    await client.quit().catch(() => undefined);
+    // It would be connected again to say so.
+    if (!isAbandoned) await client.quit().catch(() => undefined);
     client.disconnect();
   };
   const store = new RedisSessionStore(redis, { keyPrefix: prefix, close });
   await store.facts().catch(() => undefined);
-  return { client: redis, store, prefix, realm: options.name, to, close: () => store.close() };
+  return {
+    client: redis,
+    store,
+    prefix,
+    realm: options.name,
+    to,
+    close: () => store.close(),
+    abandon,
+  };
 }
 
 /** Tries until there is an answer that says something, or time is over. */
@@ -124,6 +140,11 @@ const REFUSALS: readonly (readonly [pattern: RegExp, code: string, message: stri
     'Redis refuses a command to this user (NOPERM): give it the rights that docs/cli.md names.',
   ],
   [
+    /WRONGTYPE/,
+    'WRONGTYPE',
+    'A key of these sessions holds something else (WRONGTYPE): see who else writes under this prefix, and delete it (`doctor` looks through the keys).',
+  ],
+  [
     /certificate|self.signed|altnames|UNABLE_TO_/i,
     'TLS',
     'The certificate of Redis is not trusted: give --ca with the certificate that signs it.',
@@ -141,6 +162,29 @@ export function refusalIn(error: unknown): CliFailedError | undefined {
   const text = `${code} ${message}`;
   const found = REFUSALS.find(([pattern]) => pattern.test(text));
   return found && new CliFailedError(found[1], found[2]);
+}
+
+/** What a connection fails with on the way; `undefined` for anything else. */
+export function lossIn(error: unknown): CliFailedError | undefined {
+  const {
+    name = '',
+    message = '',
+    code = '',
+  } = (error ?? {}) as {
+    name?: string;
+    message?: string;
+    code?: string;
+  };
+  const isLost =
+    /^(?:MaxRetriesPerRequestError|ClusterAllFailedError|AbortError)$/.test(name) ||
+    /^E[A-Z]+$/.test(code) ||
+    /connection is closed|timed? ?out/i.test(message);
+  return isLost
+    ? new CliFailedError(
+        'CONNECTION_LOST',
+        'Redis does not answer any more: see whether it runs, and run this again; what was done by then is done.',
+      )
+    : undefined;
 }
 
 function unanswered(error: unknown): CliFailedError {

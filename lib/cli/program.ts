@@ -25,7 +25,7 @@ const COMMANDS = [
 ];
 
 const EXITS = `
-Exit codes: 0 all is well, 1 something was found or failed, 2 not understood.
+Exit codes: 0 all is well, 1 something was found or failed, 2 not understood, 3 not confirmed by replicas.
 Logins go into REDIS_URL, or REDIS_USERNAME and REDIS_PASSWORD; others see what is on a command line.`;
 
 /** Carries out a command line, without the program's own name, and tells the exit code. */

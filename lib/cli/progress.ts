@@ -7,6 +7,7 @@ export interface Progress {
   at(done: number): void;
   /** There is more, or less, to do than was thought. */
   total(total: number): void;
+  /** To be called, or the cursor stays hidden and the program never ends; again it does nothing. */
   end(): void;
 }
 

@@ -7,7 +7,7 @@ import {
   type RestoreReport,
 } from '../backup/restore-sessions.js';
 import { toMilliseconds } from '../core/duration.js';
-import { failing, keyFrom, linesOf, untilInterrupted, type KeyOptions } from './backup-options.js';
+import { failing, handlesOf, keyFrom, linesOf, type KeyOptions } from './backup-options.js';
 import { CliUsageError } from './cli-io.js';
 import { facts, instant } from './print.js';
 import type { CliResult, CliRun, CliShared } from './shared.js';
@@ -36,7 +36,11 @@ export function register(program: Command, shared: CliShared): void {
     .option('--merge', 'there are other sessions, and what is absent was lost: restore that')
     .option('--again', 'restore a backup that was restored already')
     .option('--dry-run', 'verify the file, and tell what would be done')
-    .action(shared.run<RestoreCommandOptions>(restore));
+    .action(
+      shared.run<RestoreCommandOptions>(restore, {
+        interrupted: 'Run it again: it goes on from there.',
+      }),
+    );
 }
 
 async function restore(run: CliRun<RestoreCommandOptions>): Promise<CliResult> {
@@ -45,17 +49,15 @@ async function restore(run: CliRun<RestoreCommandOptions>): Promise<CliResult> {
   const wanted = await restoreOptionsFrom(run);
   const bars = new RestoreBars(run, await sizeOf(options.in));
   const report = await failing(
-    untilInterrupted((signal) =>
-      restoreSessions(redis.client, () => readWhole(options.in), {
-        ...wanted,
-        keyPrefix: redis.prefix,
-        dryRun,
-        signal,
-        onProgress: (progress) => bars.show(progress),
-      }),
-    ),
-    'Run it again: it goes on from there.',
-  ).finally(() => bars.end());
+    restoreSessions(redis.client, () => readWhole(options.in), {
+      ...wanted,
+      keyPrefix: redis.prefix,
+      dryRun,
+      signal: run.signal,
+      onProgress: (progress) => bars.show(progress),
+    }),
+  );
+  bars.end();
   return told(report, dryRun, run);
 }
 
@@ -66,7 +68,7 @@ async function restoreOptionsFrom({ options, io }: CliRun<RestoreCommandOptions>
     maxAge: durationOf('--max-age', options.maxAge),
     extendIdle: durationOf('--extend-idle', options.extendIdle),
     ...(principals !== undefined && { exceptPrincipals: await linesOf(principals) }),
-    ...(handles !== undefined && { exceptHandles: await linesOf(handles) }),
+    ...(handles !== undefined && { exceptHandles: await handlesOf(handles, '--except-handles') }),
     merge,
     again,
   };
@@ -118,7 +120,7 @@ function told(
   dryRun: boolean,
   { colors }: CliRun<RestoreCommandOptions>,
 ): CliResult {
-  const { sessions, pointers, expired, revoked, excepted, present, before } = report;
+  const { sessions, pointers, expired, revoked, excepted, present, before, unmatched } = report;
   const text = facts(
     [
       ['backup of', instant(report.takenAt)],
@@ -126,6 +128,7 @@ function told(
       ['ended by time', String(expired)],
       ['ended since', String(revoked)],
       ['left out', String(excepted)],
+      ['  not in the backup', `${unmatched.handles} handles, ${unmatched.principals} principals`],
       ['there already', String(present)],
       ['by earlier runs', String(before)],
     ],

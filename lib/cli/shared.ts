@@ -2,15 +2,17 @@ import type { Command } from 'commander';
 import { createInterface } from 'node:readline/promises';
 import { SessionError } from '../core/session.errors.js';
 import { toUnavailable } from '../stores/redis/redis-client.js';
-import { CliFailedError, CliUsageError, EXIT, type CliIo } from './cli-io.js';
+import { CliFailedError, CliUnconfirmedError, CliUsageError, EXIT, type CliIo } from './cli-io.js';
 import {
   addConnectionOptions,
   openRedis,
+  lossIn,
   refusalIn,
   type ConnectionOptions,
   type OpenedRedis,
 } from './connection.js';
 import { colorsFor, type Colors } from './print.js';
+import { interruptedError, Interruption } from './interruption.js';
 import { startProgress, type Progress } from './progress.js';
 
 /** What a command hands back to be printed. */
@@ -36,7 +38,9 @@ export interface CliRun<O extends object = Record<string, unknown>> {
   readonly redis: OpenedRedis;
   /** A line on stderr. */
   readonly log: (line: string) => void;
-  /** A bar on stderr, if that is a terminal. */
+  /** Somebody interrupts it. Who does not say what then becomes of it is not waited for. */
+  readonly signal: AbortSignal;
+  /** A bar on stderr, if that is a terminal; it ends with the command at the latest. */
   progress(title: string, total: number): Progress;
   /**
    * Asks before something that cannot be undone.
@@ -52,15 +56,22 @@ export interface SharedOptions {
   readonly yes?: boolean;
 }
 
+/** What a command does. */
+type Work<O extends object> = (run: CliRun<O>) => Promise<CliResult>;
+
+/** How a command is carried out. */
+interface HowToRun {
+  /** It ends by itself when it is interrupted, and cleans up; then this is told. @default it is left behind */
+  readonly interrupted?: string;
+}
+
 /** What command files are given to register themselves. */
 export interface CliShared {
   readonly io: CliIo;
   /** A new command with the options by which Redis is reached, and `--json`. */
   command(program: Command, nameAndArgs: string, description: string): Command;
   /** What `.action()` takes: connects, carries out, prints, closes, sets the exit code. */
-  run<O extends object>(
-    work: (run: CliRun<O>) => Promise<CliResult>,
-  ): (...all: unknown[]) => Promise<void>;
+  run<O extends object>(work: Work<O>, how?: HowToRun): (...all: unknown[]) => Promise<void>;
 }
 
 /** Where the exit code is left. */
@@ -77,10 +88,10 @@ export function createShared(io: CliIo, exit: ExitCode): CliShared {
         'print one JSON document',
       ),
     run:
-      <O extends object>(work: (run: CliRun<O>) => Promise<CliResult>) =>
+      <O extends object>(work: Work<O>, how: HowToRun = {}) =>
       async (...all: unknown[]) => {
         const command = all.at(-1) as Command;
-        exit.value = await carryOut(command, io, work);
+        exit.value = await carryOut(command, io, { work, ...how });
       },
   };
 }
@@ -88,43 +99,74 @@ export function createShared(io: CliIo, exit: ExitCode): CliShared {
 async function carryOut<O extends object>(
   command: Command,
   io: CliIo,
-  work: (run: CliRun<O>) => Promise<CliResult>,
+  { work, interrupted }: HowToRun & { readonly work: Work<O> },
 ): Promise<number> {
   const options = command.opts<O & SharedOptions>();
+  const bars: Progress[] = [];
+  const end = () => bars.forEach((bar) => bar.end());
+  const interruption = new Interruption(end);
   let redis: OpenedRedis | undefined;
   try {
     redis = await openRedis(options as ConnectionOptions, io);
-    const result = await work(runOf(command, io, redis));
+    const run = runOf<O>(command, io, { redis, bars, interruption });
+    const result = await (interrupted === undefined ? interruption.unless(work(run)) : work(run));
+    end();
     const text = options.json ? JSON.stringify(result.json, null, 2) : result.text;
     if (text !== '') await write(io, `${text}\n`);
     return result.exitCode ?? EXIT.fine;
   } catch (error) {
-    return await tell(error, io, options);
+    end();
+    const { aborted } = interruption.signal;
+    return await tell(aborted ? interruptedError(interrupted) : error, io, options);
   } finally {
+    interruption.close();
+    // Nobody waits for answers to what was left behind.
+    if (interruption.signal.aborted) redis?.abandon();
     await redis?.close();
   }
 }
 
-function runOf<O extends object>(command: Command, io: CliIo, redis: OpenedRedis): CliRun<O> {
+interface Parts {
+  readonly redis: OpenedRedis;
+  readonly bars: Progress[];
+  readonly interruption: Interruption;
+}
+
+function runOf<O extends object>(
+  command: Command,
+  io: CliIo,
+  { redis, bars, interruption }: Parts,
+): CliRun<O> {
   const options = command.opts<O & SharedOptions>();
   return {
     args: command.args,
     options,
     io,
     redis,
+    signal: interruption.signal,
     colors: colorsFor(io.stdout, io.env),
     notes: colorsFor(io.stderr, io.env),
     log: (line) => void io.stderr.write(`${line}\n`),
-    progress: (title, total) => startProgress(io, title, total),
-    confirm: async (question) => options.yes === true || ask(question, io),
+    progress: (title, total) => {
+      const bar = startProgress(io, title, total);
+      bars.push(bar);
+      return bar;
+    },
+    confirm: async (question) => options.yes === true || ask(question, io, interruption),
   };
 }
 
-async function ask(question: string, { stdin, stderr }: CliIo): Promise<boolean> {
+async function ask(
+  question: string,
+  { stdin, stderr }: CliIo,
+  interruption: Interruption,
+): Promise<boolean> {
   if (!stdin.isTTY || !stderr.isTTY) {
     throw new CliUsageError('This cannot be undone, and nobody can be asked here: give --yes.');
   }
   const lines = createInterface({ input: stdin, output: stderr });
+  // While a line is typed no signal comes of it.
+  lines.once('SIGINT', () => interruption.interrupt());
   try {
     return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim());
   } finally {
@@ -141,7 +183,9 @@ async function tell(error: unknown, io: CliIo, { json }: SharedOptions): Promise
   const { code, message } = explained(error);
   const { red } = colorsFor(io.stderr, io.env);
   io.stderr.write(`${red('error')} ${message}\n`);
-  if (json) await write(io, `${JSON.stringify({ error: { code, message } }, null, 2)}\n`);
+  const done = error instanceof CliUnconfirmedError ? error.done : {};
+  if (json) await write(io, `${JSON.stringify({ ...done, error: { code, message } }, null, 2)}\n`);
+  if (error instanceof CliUnconfirmedError) return EXIT.unconfirmed;
   return error instanceof CliUsageError ? EXIT.usage : EXIT.failed;
 }
 
@@ -151,6 +195,9 @@ function explained(error: unknown): { readonly code: string; readonly message: s
   if (refusal) return refusal;
   const isOurs = [SessionError, CliUsageError, CliFailedError].some((one) => error instanceof one);
   if (isOurs) return error as SessionError;
-  if ((error as Error)?.name === 'ReplyError') return toUnavailable(error);
+  if ((error as Error)?.name === 'ReplyError')
+    return refusalIn(toUnavailable(error)) ?? toUnavailable(error);
+  const loss = lossIn(error);
+  if (loss) return loss;
   return { code: 'CLI_UNEXPECTED', message: `unexpected failure (${(error as Error)?.name})` };
 }

@@ -25,6 +25,8 @@ class Census {
   places = 0;
   bytes = 0;
   keys = 0;
+  /** Under the key of a record there is something of another type. */
+  foreign = 0;
   /** Bytes are told to this user. */
   isWeighed = true;
   readonly buckets = new Map<string, Bucket>();
@@ -38,6 +40,7 @@ class Census {
     if (one.kind !== 'record') return;
     const look = await lookAt(one);
     if (!look) return;
+    if (look.isForeign) return void this.foreign++;
     if (!look.isLive) return void this.pointers++;
     this.isWeighed &&= look.bytes !== undefined;
     const { bytes: size = 0 } = look;
@@ -62,11 +65,18 @@ async function stats(run: CliRun) {
     await Promise.all(page.map((one) => census.add(one)));
   }
   progress.end();
+  if (census.foreign > 0) {
+    run.log(
+      run.notes.yellow(
+        `${census.foreign} keys of records hold something else: see who writes there.`,
+      ),
+    );
+  }
   const servers = await Promise.all(
     mastersOf(client).map(async (node) => fieldsIn(await node.info())),
   );
   const sum = (field: string) => servers.reduce((all, one) => all + Number(one[field] ?? 0), 0);
-  const { sessions, pointers, principals, isWeighed, keys } = census;
+  const { sessions, pointers, principals, isWeighed, keys, foreign } = census;
   const size = isWeighed ? census.bytes : undefined;
   const buckets = [...census.buckets.values()].sort((one, other) => other.sessions - one.sessions);
   const json = {
@@ -75,6 +85,7 @@ async function stats(run: CliRun) {
     renewedIds: pointers,
     places: census.places,
     keys,
+    noSessions: foreign,
     bytes: size,
     bytesPerSession: size === undefined || sessions === 0 ? undefined : Math.round(size / sessions),
     events: await listensAnybody(run.redis),

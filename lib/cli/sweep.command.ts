@@ -17,6 +17,12 @@ export function register(program: Command, shared: CliShared): void {
 /** Places that are looked at together. */
 const WIDTH = 32;
 
+/** Something of another type, which is none of ours. */
+function orForeign(error: unknown): number {
+  if (String((error as Error)?.message).startsWith('WRONGTYPE')) return NaN;
+  throw error;
+}
+
 async function sweepAll(run: CliRun<AccessOptions>) {
   const { redis, options, io } = run;
   const { news, store } = await openAccess(redis, options, io);
@@ -28,7 +34,8 @@ async function sweepAll(run: CliRun<AccessOptions>) {
     const some = page.filter(({ kind }) => kind === 'place');
     for (let i = 0; i < some.length; i += WIDTH) {
       const done = some.slice(i, i + WIDTH).map(async ({ node, key, bucket, rest }) => {
-        const before = Number(await ask(node, 'ZCARD', key));
+        const before = Number(await ask(node, 'ZCARD', key).catch(orForeign));
+        if (Number.isNaN(before)) return;
         // Counting takes out what is over.
         await store.countIn(bucket, rest);
         removed += Math.max(0, before - Number(await ask(node, 'ZCARD', key)));

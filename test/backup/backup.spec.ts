@@ -7,6 +7,8 @@ import { Writable } from 'node:stream';
 import { writeWhole } from '../../lib/backup/backup-file.js';
 import { backupSessions } from '../../lib/backup/backup-sessions.js';
 import { restoreSessions } from '../../lib/backup/restore-sessions.js';
+import type { LiveSession } from '../../lib/core/live-session.js';
+import { handleOf, newSessionId } from '../../lib/core/session-id.js';
 import { principalPlace } from '../../lib/core/session-places.js';
 import type { RedisClient } from '../../lib/stores/redis/redis-client.js';
 import { inParallel } from '../support/app.js';
@@ -116,9 +118,10 @@ describe('backup and restore', () => {
   });
 
   it.each([
-    [250_000, 4],
-    [1_000_000, 16],
-    [10_000_000, 256],
+    [1_000_000, 4],
+    [4_000_000, 16],
+    [20_000_000, 64],
+    [90_000_000, 256],
   ])(
     'a part of the key space at a time comes to the same (of %i keys, in %i parts)',
     async (size, parts) => {
@@ -127,14 +130,74 @@ describe('backup and restore', () => {
       const contents = await contentsOf(old);
       const asked = new Set<string>();
       const large = Object.assign(Object.create(old) as Redis, { call: async () => size });
-      large.scan = ((...args: [string, 'MATCH', string]) => {
+      large.scan = (async (...args: [string, 'MATCH', string]) => {
+        // Counted, and never looked at.
+        if (args[2] === '{sess:??}:*')
+          return ['0', { length: size, map: () => ({ length: size }) }];
         if (args[2].endsWith(':s:*')) asked.add(args[2]);
         return old.scan(...args);
-      }) as Redis['scan'];
+      }) as unknown as Redis['scan'];
       const { source: bytes } = await backedUp(large);
       expect(asked.size).toBe(parts);
       await restoreSessions(from(fresh), bytes);
       expect(await contentsOf(fresh)).toEqual(contents);
+    },
+  );
+
+  it('keys of others cost no further walk, however many they are', async () => {
+    await new SessionsWorld(old).login('alice');
+    const asked: string[] = [];
+    const crowded = Object.assign(Object.create(old) as Redis, { call: async () => 20_000_000 });
+    crowded.scan = ((...args: [string, 'MATCH', string]) => {
+      asked.push(args[2]);
+      return old.scan(...args);
+    }) as Redis['scan'];
+    expect((await backedUp(crowded)).report.sessions).toBe(1);
+    expect(asked).toHaveLength(3);
+  });
+
+  it.each<Encryption>(['none', 'keys'])(
+    'what nobody can read is left out and counted, and all else is restored (encryption %s)',
+    async (encryption) => {
+      const world = new SessionsWorld(old, { encryption, events: true });
+      const sessions = await inParallel(20, 8, (i) => world.login(`user-${i}`, { n: i }));
+      const keyOf = (handle: string) => `{sess:${handle.slice(0, 2)}}:s:${handle}`;
+      const [first, second, endless] = sessions as [LiveSession, LiveSession, LiveSession];
+      const value = (await old.get(keyOf(first.handle)))!;
+      const now = Date.now();
+      const head = `"n":2,"c":${now},"e":${now + 9e7},"s":${now}`;
+      const hostile = [
+        'garbage',
+        '',
+        `00000001abcdef`,
+        `00000001abcdef1`,
+        `00000001abcdef1{"n":2}\n\n{}`,
+        `00000001abcdef1{${head.replace('2', '3')}}\n\n{}`,
+        `00000001abcdef1{${head},"x":["no place"]}\n\n{}`,
+        `00000001abcdef1{${head},"x":[7]}\n\n{}`,
+        `00000001abcdef1*sealed, and cut off`,
+        `00000001abcdef>${now}.nobody.sealed`,
+        // Of a newer version.
+        `00000001abcdef2{${head}}\n\n{}`,
+        value.slice(0, 40),
+      ];
+      await Promise.all(
+        hostile.map((text) => old.set(keyOf(handleOf(newSessionId())), text, 'PX', 3_600_000)),
+      );
+      const hash = keyOf(handleOf(newSessionId()));
+      await old.hset(hash, 'a', '1');
+      await old.persist(keyOf(endless.handle));
+      await old.set(`{sess:${second.handle.slice(0, 2)}}:p:not-a-sorted-set`, 'x');
+
+      const { source: bytes, report } = await backedUp(old);
+      expect(report).toMatchObject({ sessions: 19, leftOut: hostile.length + 2 });
+      // Something else is where a session was.
+      await fresh.hset(keyOf(second.handle), 'a', '1');
+      const restored = await restoreSessions(from(fresh), bytes, { merge: true });
+      expect(restored).toMatchObject({ sessions: 18, present: 1 });
+      const there = new SessionsWorld(fresh, { encryption, events: true });
+      expect(await there.comesBack(first.id)).toMatchObject({ n: 0 });
+      expect(await there.devicesOf('user-7')).toEqual([sessions[7]!.handle]);
     },
   );
 
@@ -356,5 +419,21 @@ describe('the file of a backup', () => {
       write: (_, __, done) => done(new Error('gone')),
     });
     await expect(backupSessions(from(client), failing, {})).rejects.toThrow('gone');
+  });
+
+  it('fails if what takes it is closed, and waits no longer for it than the caller does', async () => {
+    const stalled = () => new Writable({ highWaterMark: 1, write: () => undefined });
+    const [taken, closed] = [stalled(), stalled()];
+    setTimeout(() => taken.destroy(), 200);
+    closed.destroy();
+    for (const one of [taken, closed]) {
+      await expect(backupSessions(from(client), one)).rejects.toMatchObject({
+        code: 'SESSION_BACKUP_UNWRITABLE',
+      });
+    }
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(), 200);
+    const { signal } = abort;
+    await expect(backupSessions(from(client), stalled(), { signal })).rejects.toThrow(/abort/i);
   });
 });

@@ -73,7 +73,7 @@ export class BuiltCli {
   }
 }
 
-const SWC = {
+export const SWC = {
   swcrc: false,
   jsc: {
     target: 'es2022',

@@ -43,7 +43,7 @@ export async function written(
   const sink = new Sink();
   const key = secret === undefined ? undefined : await BackupKey.from(secret, HEADER.id);
   const header = { ...HEADER, compressed, takenAt, keyProof: key?.proof };
-  const writer = await BackupWriter.begin(sink, header, key);
+  const writer = await BackupWriter.begin(sink, header, { key });
   for (const entry of entries) await writer.add(entry);
   const { length } = entries;
   await writer.end({

@@ -1,4 +1,4 @@
-import { Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { Controller, Get, HttpCode, Param, Post, type Type } from '@nestjs/common';
 import {
   Principal,
   RequireSession,
@@ -52,10 +52,16 @@ class Shop {
 }
 
 /** A shop whose users have carts and several devices. */
-export const openShop = (opened: Opened, redis: string, more: SessionModuleOptions = {}) =>
+export const openShop = (
+  opened: Opened,
+  redis: string,
+  more: SessionModuleOptions = {},
+  providers: readonly Type[] = [],
+) =>
   opened.app({
     adapter: 'express',
     controllers: [Shop],
+    providers: [...providers],
     session: {
       // A machine that does other things as well may take its time.
       redis: { url: redis, commandTimeout: 10_000, socketTimeout: 21_000 },

@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { Type } from '@nestjs/common';
+import { transform } from '@swc/core';
 import { SessionService, type Session } from 'nestjs-distributed-session';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { readPages } from '../docs/pages.js';
 import { inParallel, until, type TestApp } from '../support/app.js';
 import { Opened } from '../support/opened.js';
 import { RedisServer } from '../support/redis-server.js';
-import { BuiltCli, runProcess, type Ended } from './built-cli.js';
+import { BuiltCli, runProcess, SWC, type Ended } from './built-cli.js';
 import { cookieOf, openShop, Shopper } from './drill-shop.js';
 import { endOf } from './sessions-world.js';
 
@@ -41,7 +43,8 @@ describe(`a Redis with ${SESSIONS} sessions is destroyed, and restored as docs/d
 
   beforeAll(async () => {
     [cli, server] = await Promise.all([BuiltCli.make(), RedisServer.start()]);
-    app = await openShop(opened, server.url);
+    const { EndedSessions } = await recordOfThePage(dirname(cli.main), join(folder, 'ended.txt'));
+    app = await openShop(opened, server.url, { events: true }, [EndedSessions]);
   }, 120_000);
 
   afterAll(async () => {
@@ -112,10 +115,21 @@ describe(`a Redis with ${SESSIONS} sessions is destroyed, and restored as docs/d
   it('somebody logs out, and then Redis is destroyed', async () => {
     for (let i = 0; i < 100; i++) one(i).end = await idleEndOf(one(i).session);
     [leftLoggedOut, leftUnrecorded] = shoppers.splice(1, 2) as [Shopper, Shopper];
+    const ended = join(folder, 'ended.txt');
+    const recorded = () => (existsSync(ended) ? readFileSync(ended, 'utf8') : '');
+    // Of ids that were renewed while the backup was made it depends on the moment what it holds.
+    writeFileSync(ended, '');
     for (const { browser } of [leftLoggedOut, leftUnrecorded]) {
-      expect((await browser.another(browser.jar).post('/logout')).status).toBe(204);
+      const another = browser.another(browser.jar);
+      // The backup knows them under the handle from before.
+      expect((await another.post('/renew')).status).toBe(200);
+      expect((await another.post('/logout')).status).toBe(204);
     }
-    writeFileSync(join(folder, 'ended.txt'), `${leftLoggedOut.handle}\n`);
+    for (const { handle } of [leftLoggedOut, leftUnrecorded]) {
+      await until('it is recorded', () => recorded().includes(handle));
+    }
+    const forgotten = recorded().replaceAll(`${leftUnrecorded.handle}\n`, '');
+    writeFileSync(ended, forgotten);
     // No look at what it holds before: that is done when it is back.
     await server.kill();
     rmSync(server.directory, { recursive: true, force: true });
@@ -249,6 +263,16 @@ describe(`a Redis with ${SESSIONS} sessions is destroyed, and restored as docs/d
     expect(browser.cookieHeader).toBe(before);
   }
 });
+
+/** The record that the page tells to keep, written to another file. In the repository: its packages are found there. */
+async function recordOfThePage(folder: string, to: string): Promise<{ EndedSessions: Type }> {
+  const block = (page?.blocks ?? []).find(({ text }) => text.includes('class EndedSessions'));
+  const source = `${block?.given}${block?.text}`.replaceAll("'ended.txt'", JSON.stringify(to));
+  const { code } = await transform(source, SWC);
+  const file = join(folder, 'ended-sessions.mjs');
+  writeFileSync(file, code);
+  return (await import(file)) as { EndedSessions: Type };
+}
 
 /** Those of the traffic whose ids are renewed. */
 const isRenewing = ({ name }: Shopper) => /-1[2-5]$/.test(name);

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Redis } from 'ioredis';
+import { BackupReader } from '../../lib/backup/backup-reader.js';
 import { backupSessions } from '../../lib/backup/backup-sessions.js';
 import { restoreSessions, type RestoreOptions } from '../../lib/backup/restore-sessions.js';
 import type { LiveSession } from '../../lib/core/live-session.js';
@@ -46,6 +47,13 @@ describe('what a restore does not bring back', () => {
 
   const restore = (options: RestoreOptions = {}, client = fresh) =>
     restoreSessions(from(client), () => inPieces(bytes, 4_093), options);
+  const keyOf = (handle: string) => `{sess:${handle.slice(0, 2)}}:s:${handle}`;
+  /** Whose clients go on. */
+  const livingOf = async (some: readonly LiveSession[]) => {
+    const found = await Promise.all(some.map(({ id }) => world.comesBack(id)));
+    return some.filter((_, i) => found[i] !== undefined);
+  };
+  const idOf = async (file: Buffer) => (await BackupReader.open(inPieces(file))).header.id;
   const there = () => new SessionsWorld(fresh, { encryption: 'keys', events: true });
 
   it('sessions that ended by time meanwhile; idle windows are longer only if that is said', async () => {
@@ -98,6 +106,83 @@ describe('what a restore does not bring back', () => {
     }
     expect(await world.store.load(before)).toBeUndefined();
     expect(await world.comesBack(sessions[4]!.id)).toMatchObject({ n: 4 });
+  });
+
+  describe('sessions that are ended while it runs, of an application that goes on', () => {
+    /** Half of the records is lost; the others live. */
+    const loseHalf = async () => {
+      await Promise.all(sessions.slice(300).map(({ handle }) => old.del(keyOf(handle))));
+      return sessions.slice(0, 300);
+    };
+
+    it('between two pages', async () => {
+      const alive = await loseHalf();
+      let revoking: Promise<boolean[]> | undefined;
+      const onProgress = ({ phase, done }: { phase: string; done: number }) => {
+        if (phase !== 'restore' || done !== 200) return;
+        revoking = inParallel(300, 64, (i) => world.manager.revoke(alive[i]!.handle));
+      };
+      const bytesThatWait = async function* () {
+        for await (const chunk of inPieces(bytes, 997)) {
+          yield chunk;
+          await revoking;
+        }
+      };
+      const report = await restoreSessions(from(old), bytesThatWait, { merge: true, onProgress });
+      expect(await revoking).toEqual(alive.map(() => true));
+      expect(report).toMatchObject({ sessions: 300 });
+      expect(report.revoked).toBeGreaterThan(150);
+      expect(await livingOf(alive)).toEqual([]);
+      expect(await livingOf(sessions.slice(300))).toHaveLength(300);
+    });
+
+    it('in the moment in which it looks whether they are there', async () => {
+      const alive = await loseHalf();
+      const [out, renewed] = alive as [LiveSession, LiveSession];
+      const before = renewed.handle;
+      const ends = new Map<string, () => Promise<unknown>>([
+        [keyOf(out.handle), () => world.manager.revoke(out.handle)],
+        [
+          keyOf(before),
+          async () => {
+            await renewed.regenerate();
+            await renewed.save();
+            // Its pointer has ended by time, or was lost.
+            await old.del(keyOf(before));
+          },
+        ],
+      ]);
+      const late = Object.assign(Object.create(old) as Redis, {
+        getrange: async (key: string, start: number, end: number) => {
+          const ending = ends.get(key);
+          ends.delete(key);
+          await ending?.();
+          return old.getrange(key, start, end);
+        },
+      });
+      const report = await restore({ merge: true }, late);
+      expect(ends.size).toBe(0);
+      expect(report).toMatchObject({ sessions: 300, revoked: 2 });
+      expect(await livingOf([out])).toEqual([]);
+      expect(await world.store.load(before)).toBeUndefined();
+      expect(await world.comesBack(renewed.id)).toMatchObject({ n: 1 });
+      // They stand nowhere and nobody waits for their end: it is told once.
+      expect(await old.zscore(`{sess:${out.handle.slice(0, 2)}}:x`, out.handle)).toBeNull();
+      expect(await world.devicesOf('user-0')).toEqual([sessions[300]!.handle]);
+    });
+
+    it('and then is cut off: the next run ends what this one has brought back', async () => {
+      await loseHalf();
+      const back = sessions[300]!;
+      await restore({ merge: true }, old);
+      const value = (await old.get(keyOf(back.handle)))!;
+      await world.manager.revoke(back.handle);
+      await old.set(keyOf(back.handle), value, 'PX', 60_000);
+      // As it was when the last but one page was dealt with.
+      await old.set(`{sess:lease}:restore:${await idOf(bytes)}`, '500', 'PX', 60_000);
+      await restore({ merge: true }, old);
+      expect(await livingOf([back])).toEqual([]);
+    });
   });
 
   it('sessions and principals that are named, also where they act as others', async () => {

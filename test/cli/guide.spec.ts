@@ -6,9 +6,13 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readPages, ROOT, tableRows } from '../docs/pages.js';
-import { SECRET, type TestApp } from '../support/app.js';
+import type { Redis } from 'ioredis';
+import { SessionsWorld } from '../backup/sessions-world.js';
+import { inParallel, SECRET, until, type TestApp } from '../support/app.js';
 import { CliProgram } from '../support/cli-program.js';
+import { runCli } from '../support/cli-run.js';
 import { Opened } from '../support/opened.js';
+import { RedisCluster } from '../support/redis-cluster.js';
 import { RedisServer } from '../support/redis-server.js';
 import { type RedisUser } from '../support/redis-user.js';
 
@@ -53,6 +57,8 @@ const EXPECTED: readonly (readonly [command: RegExp, output: RegExp])[] = [
   [/^list /, /^handle +device/],
   [/^show .*--data/, /data +\{"note":"for --data only"\}/],
   [/^show /, /^handle +\S{45}\nprincipal +alice/],
+  [/^revoke .*--replicas/, /^revoked, and the nodes were told; replicas have it/],
+  [/^revoke-all .*--replicas/, /^revoked \d+ sessions?, and the nodes were told; replicas have it/],
   [/^revoke "/, /^revoked, and the nodes were told/],
   [/^revoke-all --principal/, /^revoked \d+ sessions?, and the nodes were told/],
   [/^revoke-all --yes/, /^revoked \d+ sessions?/],
@@ -65,13 +71,18 @@ const EXPECTED: readonly (readonly [command: RegExp, output: RegExp])[] = [
 describe('docs/cli.md', () => {
   const opened = new Opened();
   let redis: RedisServer;
+  let replica: RedisServer;
   let app: TestApp;
   let program: CliProgram;
 
   beforeAll(async () => {
     program = CliProgram.build();
     redis = await RedisServer.start(['--appendonly', 'yes'], { user: documentedOperator() });
+    const following = ['--replicaof', `127.0.0.1 ${redis.port}`];
+    replica = await RedisServer.start(following, { user: documentedOperator() });
     const admin = redis.connect();
+    const follows = async () => /slave0:.*state=online/.test(await admin.info('replication'));
+    await until('the replica follows', follows, { within: 20_000 });
     const shop = [...documentedOperator().rules, '+wait'];
     await admin.call('ACL', 'SETUSER', 'shop', 'on', ...shop);
     admin.disconnect();
@@ -81,6 +92,7 @@ describe('docs/cli.md', () => {
   });
   afterAll(async () => {
     await opened.close();
+    await replica.stop();
     // Fails if the user wanted more than the page gives it.
     await redis.stop();
     program.remove();
@@ -127,6 +139,46 @@ describe('docs/cli.md', () => {
     for (const secret of [one.id, two.id, SECRET, 'choose-a-password'])
       expect(stdout + stderr).not.toContain(secret);
     if (!command.includes('--data')) expect(stdout + stderr).not.toContain('for --data only');
+  });
+
+  it('gives the user all that a Cluster needs as well', async () => {
+    const { rules, ...login } = documentedOperator();
+    const besides = ['+cluster|slots', '+cluster|info', '+asking', '+readonly', '+client|setname'];
+    const cluster = await RedisCluster.start(2, {
+      user: { ...login, rules: [...rules, ...besides] },
+    });
+    try {
+      const env = { REDIS_USERNAME: login.username, REDIS_PASSWORD: login.password };
+      const nodes = cluster.masters.map(({ port }) => `127.0.0.1:${port}`).join(',');
+      const file = join(redis.directory, 'cluster.backup');
+      const run = async (...args: string[]) => {
+        const { code, stderr } = await runCli([...args, '--cluster', nodes], { env });
+        return `${code} ${stderr}`;
+      };
+      const client = cluster.connect();
+      const world = new SessionsWorld(client as unknown as Redis);
+      await inParallel(8, 4, (i) => world.login(`user-${i}`));
+      client.disconnect();
+      expect(await run('backup', '--out', file)).toBe('0 ');
+      expect(await run('restore', '--in', file, '--merge')).toBe('0 ');
+      expect(await run('revoke-all', '--yes', '--replicas', '1')).toMatch(
+        /^3 .*not that a replica/,
+      );
+    } finally {
+      // Fails if the user wanted more.
+      await cluster.stop();
+    }
+  }, 60_000);
+
+  it('gives the user all that backups need', async () => {
+    const file = join(redis.directory, 'sessions.backup');
+    await app.app.get(SessionService).create({ principal: 'alice' });
+    const env = { REDIS_URL: here(/export REDIS_URL=(\S+)/.exec(lines.join('\n'))?.[1] ?? '') };
+    expect(await runCli(['backup', '--out', file], { env })).toMatchObject({ code: 0, stderr: '' });
+    const args = ['restore', '--in', file, '--merge', '--json'];
+    const { code, stdout } = await runCli(args, { env });
+    expect(code).toBe(0);
+    expect((JSON.parse(stdout) as { present: number }).present).toBeGreaterThan(0);
   });
 
   it('names every finding, with its severity', () => {

@@ -213,6 +213,9 @@ function createCluster({ nodes, ...options }: RedisClusterOptions, all: RedisOpt
   });
 }
 
+/** A script is let in, and what it does is not; newer servers say NOPERM themselves. */
+const REFUSED_IN_SCRIPT = /ACL failure in script|executing the script can't/;
+
 /**
  * An error of the driver as one of ours. The driver's own carries the command with its arguments,
  * that is handles and session data: it must not travel on.
@@ -225,7 +228,8 @@ export function toUnavailable(error: unknown): SessionStoreUnavailableError {
     code,
   } = error as { name?: string; message?: string; code?: string };
   if (name === 'ReplyError') {
-    const reason = /^[A-Z]+/.exec(message)?.[0] ?? 'error reply';
+    const code = /^[A-Z]+/.exec(message)?.[0] ?? 'error reply';
+    const reason = REFUSED_IN_SCRIPT.test(message) ? 'NOPERM' : code;
     return new SessionStoreUnavailableError(reason, undefined, true);
   }
   // A Cluster that has led to and fro for long enough says so in words of its own.
