@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Secret, TOTP, URI } from 'otpauth';
 import { OneTimeCodes } from '../../sample/src/auth/one-time-codes.js';
-import { ADAPTERS } from '../support/app.js';
 import { AppProcess } from '../support/app-process.js';
 import { HttpClient, parseSetCookie, type Answer } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { RedisServer } from '../support/redis-server.js';
+import { oneOf } from '../support/redis-under-test.js';
 import { expectNoIds } from '../support/secrets.js';
 
 const BOOT = 180_000;
@@ -34,7 +34,7 @@ interface Device {
   current: boolean;
 }
 
-describe.each(ADAPTERS)('users, devices and access in the shop on %s', (adapter) => {
+describe.each(oneOf('express', 'fastify'))('users, devices and access in the shop on %s', (adapter) => {
   let redis: RedisServer;
   let probe: RedisProbe;
   let app: AppProcess;

@@ -1,10 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { EventSource } from 'eventsource';
 import type { SessionEvent } from 'nestjs-distributed-session';
-import { ADAPTERS, until } from '../support/app.js';
+import { until } from '../support/app.js';
 import { AppProcess } from '../support/app-process.js';
 import { HttpClient } from '../support/http-client.js';
 import { RedisServer } from '../support/redis-server.js';
+import { oneOf } from '../support/redis-under-test.js';
 import { expectNoIds } from '../support/secrets.js';
 import { IO, SocketRefusal, type TestSocket } from '../support/socket-clients.js';
 
@@ -59,7 +60,7 @@ async function statusOf({ port, cookieHeader: cookie }: HttpClient): Promise<num
   return status;
 }
 
-describe.each(ADAPTERS)('what the shop on %s tells by itself', (adapter) => {
+describe.each(oneOf('fastify', 'express'))('what the shop on %s tells by itself', (adapter) => {
   let redis: RedisServer;
   let app: AppProcess;
   let other: AppProcess;
