@@ -10,7 +10,7 @@ import {
 import { ADAPTERS, SECRET, startApp, type TestApp } from '../support/app.js';
 import { HttpClient } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
-import { startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
+import { patient, startRedis, type RedisUnderTest } from '../support/redis-under-test.js';
 import { inRedis, itInRedis, itListed } from '../support/store-under-test.js';
 
 const MIB = 1024 * 1024;
@@ -99,7 +99,7 @@ describe.each(ADAPTERS)('hostile values on %s', (adapter) => {
     redis = await startRedis();
     probe = await RedisProbe.start(redis);
     const onRejected = (rejection: SessionRejection) => void rejections.push(rejection);
-    const session = { redis: redis.connection(), secret: SECRET, onRejected };
+    const session = { redis: patient(redis), secret: SECRET, onRejected };
     running = await startApp({ adapter, controllers: [Keeper], session });
   });
 

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createConnection } from 'node:net';
-import { ADAPTERS, inParallel, until } from '../support/app.js';
+import { inParallel, until } from '../support/app.js';
 import { AppProcess } from '../support/app-process.js';
 import { HttpClient, parseSetCookie } from '../support/http-client.js';
 import { RedisProbe } from '../support/redis-probe.js';
 import { freePort, RedisServer } from '../support/redis-server.js';
+import { oneOf } from '../support/redis-under-test.js';
 
 const BOOT = 180_000;
 const ALICE = { username: 'alice', password: 'wonderland' };
@@ -14,7 +15,7 @@ const ANYBODY = [
   { username: 'admin', password: 'changeit', roles: ['admin'] },
 ];
 
-describe.each(ADAPTERS)('the shop on %s', (adapter) => {
+describe.each(oneOf('express', 'fastify'))('the shop on %s', (adapter) => {
   let redis: RedisServer;
   let probe: RedisProbe;
   let app: AppProcess;
